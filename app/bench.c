@@ -1,0 +1,491 @@
+#include "app/problem.h"
+#include "app/progress.h"
+#include "app/run.h"
+#include "solvers/exchange.h"
+#include "solvers/particles.h"
+
+#define LATER_CALLS 5
+
+/* Wall seconds of the first call of a piece of work and the median of later ones. */
+typedef struct {
+  double first, later;
+} Timing;
+
+typedef PetscErrorCode (*Work)(void *context);
+
+static int CompareSeconds(const void *a, const void *b) {
+  const double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* The ranks start together and the slowest counts. */
+static PetscErrorCode TimeOnce(MPI_Comm comm, Work work, void *context, double *seconds) {
+  PetscLogDouble t0, t1;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Barrier(comm));
+  PetscCall(PetscTime(&t0));
+  PetscCall(work(context));
+  PetscCall(PetscTime(&t1));
+  *seconds = t1 - t0;
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, seconds, 1, MPI_DOUBLE, MPI_MAX, comm));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode TimeWork(MPI_Comm comm, Work work, void *context, Timing *timing) {
+  double later[LATER_CALLS];
+
+  PetscFunctionBeginUser;
+  PetscCall(TimeOnce(comm, work, context, &timing->first));
+  for (int i = 0; i < LATER_CALLS; i++) PetscCall(TimeOnce(comm, work, context, &later[i]));
+  qsort(later, LATER_CALLS, sizeof *later, CompareSeconds);
+  timing->later = later[LATER_CALLS / 2];
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A shipped case with changes, ready to be solved. */
+typedef struct {
+  MFGConfig *config;
+  MFGProblem problem;
+} Case;
+
+static PetscErrorCode CaseCreate(MPI_Comm comm, const char *name, int count,
+                                 const char *const sets[], Case *c) {
+  char path[PETSC_MAX_PATH_LEN];
+  MFGConfigErrors errors = {0};
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGInputPath(name, path));
+  PetscCall(MFGConfigRead(comm, path, count, sets, &c->config, &errors));
+  if (!errors.count) PetscCall(MFGProblemCreate(comm, c->config, &c->problem, &errors));
+  PetscCheck(!errors.count, comm, PETSC_ERR_USER_INPUT, "%s", errors.text);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode CaseDestroy(Case *c) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGProblemDestroy(&c->problem));
+  PetscCall(MFGConfigDestroy(&c->config));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A forward sweep of a case's agents under a drift that turns with x and t. */
+typedef struct {
+  const MFGProblem *problem;
+  MFGParticles particles;
+  MFGDensityPlan plan;
+  double *M;
+  MFGSampleStatistics *statistics;
+} Sweep;
+
+static PetscErrorCode SweepDrift(void *context, int begin, int end, double *drift) {
+  const MFGProblem *p = ((Sweep *)context)->problem;
+  const MFGBlock *b = &p->grid.block;
+
+  PetscFunctionBeginUser;
+  for (int n = begin; n < end; n++)
+    for (int k = 0; k < b->dim; k++)
+      for (int j = 0; j < b->cells[1]; j++)
+        for (int i = 0; i < b->cells[0]; i++) {
+          const double s = k ? (j + 0.5) / b->cells[1] : (i + 0.5) / b->cells[0];
+          *drift++ = (0.5 - s) * (1 + 0.5 * n / p->spec.steps);
+        }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode SweepWork(void *context) {
+  Sweep *s = (Sweep *)context;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGParticlesSweep(s->particles, s->plan, 0, SweepDrift, s, s->M, s->statistics));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* `cells` of bandwidth on every axis and level. */
+static PetscErrorCode SweepCreate(const MFGProblem *p, MFGDensityMethod method, double tolerance,
+                                  double cells, Sweep *s) {
+  const MFGBlock *b = &p->grid.block;
+  const int levels = p->spec.steps + 1;
+  const MFGParticlesSpec spec = {.count = p->spec.agents,
+                                 .seed = p->spec.seed,
+                                 .sampling = p->spec.sampling,
+                                 .initial_density = p->initial_density,
+                                 .nu = p->spec.nu,
+                                 .dt = p->spec.horizon / p->spec.steps,
+                                 .steps = p->spec.steps};
+  double *h;
+
+  PetscFunctionBeginUser;
+  s->problem = p;
+  PetscCall(PetscMalloc1(levels * b->dim, &h));
+  for (int i = 0; i < levels * b->dim; i++) h[i] = cells * b->spacing[i % b->dim];
+  PetscCall(MFGParticlesCreate(&p->grid, p->backend, &spec, &s->particles));
+  PetscCall(MFGDensityPlanCreate(&p->grid, p->backend, method, p->spec.agents, tolerance, levels, h,
+                                 &s->plan));
+  PetscCall(PetscFree(h));
+  PetscCall(PetscMalloc2(levels * MFGBlockOwned(b), &s->M, levels, &s->statistics));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode SweepDestroy(Sweep *s) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGParticlesDestroy(&s->particles));
+  PetscCall(MFGDensityPlanDestroy(&s->plan));
+  PetscCall(PetscFree2(s->M, s->statistics));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* max |a - b| / max b over all levels and cells. */
+static PetscErrorCode Difference(const MFGProblem *p, const double *a, const double *b,
+                                 double *value) {
+  const int64_t n = (p->spec.steps + 1) * MFGBlockOwned(&p->grid.block);
+  double tops[2] = {0};
+
+  PetscFunctionBeginUser;
+  for (int64_t i = 0; i < n; i++) {
+    tops[0] = PetscMax(tops[0], fabs(a[i] - b[i]));
+    tops[1] = PetscMax(tops[1], b[i]);
+  }
+  PetscCall(MFGGridMax(&p->grid, 2, tops));
+  *value = tops[0] / tops[1];
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* One row of the density tables; reference NULL: no direct sum to compare with. */
+static PetscErrorCode PrintRow(MPI_Comm comm, const char *label, int order, const Timing *t,
+                               const Timing *reference, double work, double difference) {
+  char ratio[32] = "-", agreement[32] = "-";
+
+  PetscFunctionBeginUser;
+  if (reference) {
+    snprintf(ratio, sizeof ratio, "%.1f", reference->later / t->later);
+    snprintf(agreement, sizeof agreement, "%.1e", difference);
+  }
+  PetscCall(MFGSay(comm, "  %-17s %6d %10.2f %10.2f %14.2f %12s  %10s\n", label, order,
+                   1e3 * t->first, 1e3 * t->later, 1e9 * t->later / work, ratio, agreement));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Moments at three tolerances, beside the direct sum where it is affordable, on one case. */
+static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *name, int count,
+                                     const char *const sets[], PetscBool direct) {
+  const double tolerances[] = {1e-6, 1e-10, 1e-14};
+  Case c;
+  Sweep exact, sweep;
+  Timing timing, reference;
+
+  PetscFunctionBeginUser;
+  PetscCall(CaseCreate(comm, name, count, sets, &c));
+  const MFGProblem *p = &c.problem;
+  const double work = (double)p->spec.agents * p->spec.steps;
+  PetscCall(
+      PetscPrintf(comm,
+                  "%s: %lld agents, %d%s cells, %d steps, h = 2 cells\n"
+                  "  density            order   first ms   later ms  ns/agent-step  direct/this"
+                  "  difference\n",
+                  name, (long long)p->spec.agents, p->grid.block.cells[0],
+                  p->grid.block.dim > 1 ? "^2" : "", p->spec.steps));
+  if (direct) {
+    PetscCall(SweepCreate(p, MFG_DENSITY_DIRECT, 1e-6, 2, &exact));
+    PetscCall(TimeWork(comm, SweepWork, &exact, &reference));
+    PetscCall(PrintRow(comm, "direct sum", -1, &reference, &reference, work, 0));
+  }
+  for (int i = 0; i < 3; i++) {
+    double difference = 0;
+    char label[32];
+    PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, tolerances[i], 2, &sweep));
+    PetscCall(TimeWork(comm, SweepWork, &sweep, &timing));
+    if (direct) PetscCall(Difference(p, sweep.M, exact.M, &difference));
+    snprintf(label, sizeof label, "moments %.0e", tolerances[i]);
+    PetscCall(PrintRow(comm, label, MFGDensityPlanOrder(sweep.plan), &timing,
+                       direct ? &reference : NULL, work, difference));
+    PetscCall(SweepDestroy(&sweep));
+  }
+  if (direct) PetscCall(SweepDestroy(&exact));
+  PetscCall(CaseDestroy(&c));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BenchSweep(MPI_Comm comm) {
+  const char *large[] = {"time.steps=10"};
+
+  PetscFunctionBeginUser;
+  PetscCall(BenchSweepCase(comm, "reference_1d", 0, NULL, PETSC_TRUE));
+  PetscCall(BenchSweepCase(comm, "crowd_2d_large", 1, large, PETSC_FALSE));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* One density estimate of agents that stand still: deposit and convolution, or the direct sum. */
+typedef struct {
+  const MFGProblem *problem;
+  MFGDensityPlan plan;
+  MFGAgentRange agents; /* this rank's */
+  int64_t *moments, moment_count;
+  double *density;
+} Estimate;
+
+static PetscErrorCode EstimateWork(void *context) {
+  Estimate *e = (Estimate *)context;
+  const MFGProblem *p = e->problem;
+
+  PetscFunctionBeginUser;
+  if (MFGDensityPlanMethod(e->plan) == MFG_DENSITY_DIRECT) {
+    PetscCall(MFGDensityDirect(e->plan, 0, &e->agents, e->density));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  MFGBlock domain = p->grid.block;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    domain.start[k] = 0;
+    domain.count[k] = domain.cells[k];
+  }
+  PetscCall(PetscArrayzero(e->moments, e->moment_count));
+  PetscCall(MFGBackendDeposit(p->backend, &domain, &e->agents, MFGDensityPlanOrder(e->plan),
+                              MFGDensityPlanScale(e->plan), e->moments));
+  PetscCall(MFGExchangeSumInt64(p->grid.world, e->moment_count, e->moments));
+  PetscCall(MFGDensityEvaluate(e->plan, 0, e->moments, e->density));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode EstimateCreate(const MFGProblem *p, const MFGAgentRange *agents,
+                                     MFGDensityMethod method, double tolerance, Estimate *e) {
+  const MFGBlock *b = &p->grid.block;
+  double h[MFG_MAX_DIM];
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < b->dim; k++) h[k] = 2 * b->spacing[k];
+  e->problem = p;
+  e->agents = *agents;
+  PetscCall(MFGDensityPlanCreate(&p->grid, p->backend, method, p->spec.agents, tolerance, 1, h,
+                                 &e->plan));
+  e->moment_count = MFGBlockCells(b) * MFGMomentTerms(b->dim, MFGDensityPlanOrder(e->plan));
+  PetscCall(PetscMalloc2(e->moment_count, &e->moments, MFGBlockOwned(b), &e->density));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode EstimateDestroy(Estimate *e) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGDensityPlanDestroy(&e->plan));
+  PetscCall(PetscFree2(e->moments, e->density));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* This rank's share of a case's agents, as they stand at t = 0. */
+static PetscErrorCode Standing(const MFGProblem *p, MFGAgentRange *agents) {
+  const int dim = p->grid.block.dim;
+  const int64_t n = p->spec.agents;
+  Sweep s;
+  PetscMPIInt rank, size;
+  double *path;
+  int64_t *id;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_rank(p->grid.world, &rank));
+  PetscCallMPI(MPI_Comm_size(p->grid.world, &size));
+  PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, 1e-3, 2, &s));
+  PetscCall(PetscMalloc2((p->spec.steps + 1) * n * dim, &path, n, &id));
+  PetscCall(MFGParticlesPaths(s.particles, 0, SweepDrift, &s, n, path, id));
+  *agents = (MFGAgentRange){.first_id = n * rank / size, .id_stride = 1};
+  agents->count = n * (rank + 1) / size - agents->first_id;
+  for (int k = 0; k < dim; k++) {
+    PetscCall(PetscMalloc1(agents->count, &agents->position[k]));
+    for (int64_t i = 0; i < agents->count; i++)
+      agents->position[k][i] = path[(agents->first_id + i) * dim + k];
+  }
+  PetscCall(PetscFree2(path, id));
+  PetscCall(SweepDestroy(&s));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *name, int count,
+                                   const char *const sets[]) {
+  const double tolerances[] = {1e-6, 1e-10, 1e-14};
+  Case c;
+  MFGAgentRange agents;
+  Estimate exact, e;
+  Timing timing, reference;
+
+  PetscFunctionBeginUser;
+  PetscCall(CaseCreate(comm, name, count, sets, &c));
+  const MFGProblem *p = &c.problem;
+  PetscCall(Standing(p, &agents));
+  PetscCall(MFGSay(comm,
+                   "one estimate: %lld agents, %d%s cells, h = 2 cells\n"
+                   "  density            order   first ms   later ms       ns/agent  direct/this"
+                   "  difference\n",
+                   (long long)p->spec.agents, p->grid.block.cells[0],
+                   p->grid.block.dim > 1 ? "^2" : ""));
+  PetscCall(EstimateCreate(p, &agents, MFG_DENSITY_DIRECT, 1e-6, &exact));
+  PetscCall(TimeWork(comm, EstimateWork, &exact, &reference));
+  PetscCall(PrintRow(comm, "direct sum", -1, &reference, &reference, (double)p->spec.agents, 0));
+  for (int i = 0; i < 3; i++) {
+    double tops[2] = {0};
+    char label[32];
+    PetscCall(EstimateCreate(p, &agents, MFG_DENSITY_MOMENTS, tolerances[i], &e));
+    PetscCall(TimeWork(comm, EstimateWork, &e, &timing));
+    for (int64_t k = 0; k < MFGBlockOwned(&p->grid.block); k++) {
+      tops[0] = PetscMax(tops[0], fabs(e.density[k] - exact.density[k]));
+      tops[1] = PetscMax(tops[1], exact.density[k]);
+    }
+    PetscCall(MFGGridMax(&p->grid, 2, tops));
+    snprintf(label, sizeof label, "moments %.0e", tolerances[i]);
+    PetscCall(PrintRow(comm, label, MFGDensityPlanOrder(e.plan), &timing, &reference,
+                       (double)p->spec.agents, tops[0] / tops[1]));
+    PetscCall(EstimateDestroy(&e));
+  }
+  PetscCall(EstimateDestroy(&exact));
+  for (int k = 0; k < p->grid.block.dim; k++) PetscCall(PetscFree(agents.position[k]));
+  PetscCall(CaseDestroy(&c));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BenchKDE(MPI_Comm comm) {
+  const char *one[] = {"time.steps=1"};
+  const char *two[] = {"time.steps=1", "agents.count=20000", "domain.cells=[64,64]"};
+
+  PetscFunctionBeginUser;
+  PetscCall(BenchKDECase(comm, "reference_1d", 1, one));
+  PetscCall(BenchKDECase(comm, "crowd_2d", 3, two));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A backward sweep with the density of m0 at all levels. */
+typedef struct {
+  const MFGProblem *problem;
+  MFGHJB hjb;
+  double *m, *terminal, *U;
+  PetscBool warm;
+  MFGHJBStats stats;
+} Backward;
+
+static PetscErrorCode BackwardSource(void *context, int level, double *source) {
+  const Backward *b = (Backward *)context;
+  const MFGProblem *p = b->problem;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGCostEvaluate(&p->grid, p->backend, &p->spec.running, level, b->m, source));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BackwardWork(void *context) {
+  Backward *b = (Backward *)context;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGHJBSweep(b->hjb, BackwardSource, b, b->terminal, b->warm, 1e-8, b->U, &b->stats));
+  PetscCheck(b->stats.reason >= 0, b->problem->grid.world, PETSC_ERR_NOT_CONVERGED, "%s",
+             b->stats.message);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BenchHJBCase(MPI_Comm comm, const char *name, const char *cells) {
+  const char *sets[] = {cells, "time.steps=50"};
+  Case c;
+  Backward b = {0};
+  Timing timing;
+
+  PetscFunctionBeginUser;
+  PetscCall(CaseCreate(comm, name, 2, sets, &c));
+  const MFGEquilibriumSpec *s = &c.problem.spec;
+  const MFGBlock *block = &c.problem.grid.block;
+  const int64_t owned = MFGBlockOwned(block);
+  const MFGHJBSpec spec = {.dt = s->horizon / s->steps,
+                           .nu = s->nu,
+                           .steps = s->steps,
+                           .hamiltonian = s->hamiltonian,
+                           .drift_levels = s->drift_levels,
+                           .drift = s->drift};
+  b.problem = &c.problem;
+  PetscCall(MFGHJBCreate(&c.problem.grid, c.problem.backend, &spec, &b.hjb));
+  PetscCall(PetscMalloc3(owned, &b.m, owned, &b.terminal, (s->steps + 1) * owned, &b.U));
+  PetscCall(MFGGridRestrict(&c.problem.grid, 1, c.problem.initial_density, b.m));
+  PetscCall(MFGCostEvaluate(&c.problem.grid, c.problem.backend, &s->terminal, 0, b.m, b.terminal));
+  PetscCall(TimeWork(comm, BackwardWork, &b, &timing));
+  PetscCall(MFGSay(comm, "  %-14s %-22s %9.2f %9.2f %14.3f %10.2f %10.1f\n", name, cells,
+                   1e3 * timing.first, 1e3 * timing.later,
+                   1e6 * timing.later / ((double)MFGBlockCells(block) * s->steps),
+                   (double)b.stats.newton / s->steps, (double)b.stats.krylov / s->steps));
+  PetscCall(PetscFree3(b.m, b.terminal, b.U));
+  PetscCall(MFGHJBDestroy(&b.hjb));
+  PetscCall(CaseDestroy(&c));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BenchHJB(MPI_Comm comm) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGSay(comm,
+                   "HJB sweep of 50 levels from a cold start, tolerance 1e-8\n"
+                   "  case           grid                    first ms  later ms  us/cell-level"
+                   "  Newton/lv  Krylov/lv\n"));
+  PetscCall(BenchHJBCase(comm, "reference_1d", "domain.cells=[100]"));
+  PetscCall(BenchHJBCase(comm, "reference_1d", "domain.cells=[1000]"));
+  PetscCall(BenchHJBCase(comm, "torus_2d", "domain.cells=[64,64]"));
+  PetscCall(BenchHJBCase(comm, "torus_2d", "domain.cells=[128,128]"));
+  PetscCall(BenchHJBCase(comm, "torus_2d", "domain.cells=[256,256]"));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A whole solve, from the problem to the equilibrium. */
+typedef struct {
+  const MFGProblem *problem;
+  MFGOutcome outcome;
+} Solve;
+
+static PetscErrorCode SolveWork(void *context) {
+  Solve *s = (Solve *)context;
+  MFGSolution solution;
+  MFGConfigErrors errors = {0};
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGSolutionCreate(s->problem, &solution, &errors));
+  PetscCheck(!errors.count, s->problem->grid.world, PETSC_ERR_USER_INPUT, "%s", errors.text);
+  PetscCall(MFGProblemSolve(s->problem, NULL, NULL, NULL, &solution));
+  s->outcome = solution.outcome;
+  PetscCall(MFGSolutionDestroy(&solution));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BenchSolve(MPI_Comm comm) {
+  const char *names[] = {"peer_1d", "reference_1d", "torus_1d", "lq_mean_field_1d"};
+  Case c;
+  Timing timing;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGSay(comm, "Whole solves\n  case                first s   later s  outcome\n"));
+  for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(names); i++) {
+    Solve s;
+    PetscCall(CaseCreate(comm, names[i], 0, NULL, &c));
+    s.problem = &c.problem;
+    PetscCall(TimeWork(comm, SolveWork, &s, &timing));
+    PetscCall(MFGSay(comm, "  %-17s %9.3f %9.3f  %s\n", names[i], timing.first, timing.later,
+                     s.outcome.message));
+    PetscCall(CaseDestroy(&c));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBench(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code) {
+  static const struct {
+    const char *name;
+    PetscErrorCode (*bench)(MPI_Comm);
+  } benches[] = {
+      {"kde", BenchKDE}, {"sweep", BenchSweep}, {"hjb", BenchHJB}, {"solve", BenchSolve}};
+  PetscMPIInt size;
+  const MFGBackend *backend;
+
+  PetscFunctionBeginUser;
+  *exit_code = MFG_EXIT_SUCCESS;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
+  PetscCall(MFGBackendGet(comm, "auto", &backend));
+  PetscCall(
+      PetscPrintf(comm, "%d rank%s, backend %s (%s); later: median of %d calls after the first\n",
+                  (int)size, size > 1 ? "s" : "", backend->name, backend->detail, LATER_CALLS));
+  for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(benches); i++) {
+    PetscBool wanted = (PetscBool)(cli->name_count == 0);
+    for (int k = 0; k < cli->name_count; k++)
+      if (!strcmp(cli->names[k], benches[i].name)) wanted = PETSC_TRUE;
+    if (wanted) {
+      PetscCall(MFGSay(comm, "\n"));
+      PetscCall(benches[i].bench(comm));
+    }
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

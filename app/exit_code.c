@@ -1,0 +1,72 @@
+#include "app/exit_code.h"
+
+#include <unistd.h>
+
+/* PETSc calls the handler where an error arises, then once for every caller on the way up. */
+static PetscErrorCode Keep(MPI_Comm comm, int line, const char *function, const char *file,
+                           PetscErrorCode code, PetscErrorType type, const char *message,
+                           void *context) {
+  MFGErrorRecord *r = (MFGErrorRecord *)context;
+  const size_t used = strlen(r->trace);
+
+  (void)comm;
+  if (type == PETSC_ERROR_INITIAL) {
+    r->code = code;
+    snprintf(r->message, sizeof r->message, "%s", message ? message : "");
+    r->trace[0] = '\0';
+  }
+  if (used + 1 < sizeof r->trace)
+    snprintf(r->trace + strlen(r->trace), sizeof r->trace - strlen(r->trace), "  at %s (%s:%d)\n",
+             function, file, line);
+  return code;
+}
+
+PetscErrorCode MFGErrorHandlerPush(MFGErrorRecord *record) {
+  PetscFunctionBeginUser;
+  memset(record, 0, sizeof *record);
+  PetscCall(PetscPushErrorHandler(Keep, record));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Exit code, and whether every rank has the error. */
+static MFGExitCode Classify(PetscErrorCode code, PetscBool *everywhere) {
+  *everywhere = PETSC_TRUE;
+  switch (code) {
+  case PETSC_ERR_FILE_OPEN:
+  case PETSC_ERR_FILE_READ:
+  case PETSC_ERR_FILE_WRITE:
+    return MFG_EXIT_IO;
+  case PETSC_ERR_ARG_OUTOFRANGE:
+    return MFG_EXIT_RESOURCES;
+  case PETSC_ERR_SUP:
+  case PETSC_ERR_ARG_UNKNOWN_TYPE:
+    return MFG_EXIT_USAGE;
+  case PETSC_ERR_USER_INPUT:
+    return MFG_EXIT_INPUT;
+  case PETSC_ERR_MEM:
+    *everywhere = PETSC_FALSE;
+    return MFG_EXIT_RESOURCES;
+  default:
+    *everywhere = PETSC_FALSE;
+    return MFG_EXIT_NUMERICAL;
+  }
+}
+
+MFGExitCode MFGErrorEnd(MPI_Comm comm, const MFGErrorRecord *r) {
+  PetscBool everywhere;
+  const MFGExitCode exit_code = Classify(r->code, &everywhere);
+  const char *name = "";
+  PetscMPIInt rank = 0;
+
+  MPI_Comm_rank(comm, &rank);
+  if (rank && everywhere) return exit_code;
+  if (rank) sleep(1); /* rank 0 speaks for all when it has the error too */
+  if (PetscErrorMessage(r->code, &name, NULL)) name = "";
+  fprintf(stderr, "nashflow: error: %s\n", r->message[0] ? r->message : name);
+  if (exit_code == MFG_EXIT_NUMERICAL)
+    fprintf(stderr, "this is a fault of the program; please report it with these lines:\n%s",
+            r->trace);
+  fflush(stderr);
+  if (!everywhere) MPI_Abort(comm, exit_code);
+  return exit_code;
+}

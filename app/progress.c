@@ -1,0 +1,162 @@
+#include "app/progress.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define BAR_WIDTH 30
+#define REDRAW_SECONDS 0.1
+
+PetscErrorCode MFGSay(MPI_Comm comm, const char *format, ...) {
+  PetscMPIInt rank;
+  va_list arguments;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_rank(comm, &rank));
+  if (rank == 0) {
+    va_start(arguments, format);
+    (void)vprintf(format, arguments);
+    va_end(arguments);
+    (void)fflush(stdout);
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A launcher stands between the ranks and the terminal and hides it: NASHFLOW_PROGRESS=bar asks for
+ * the bar all the same, NASHFLOW_PROGRESS=rows forbids it. */
+static PetscBool WantsBar(void) {
+  const char *wish = getenv("NASHFLOW_PROGRESS");
+  if (wish && !strcmp(wish, "bar")) return PETSC_TRUE;
+  if (wish && !strcmp(wish, "rows")) return PETSC_FALSE;
+  return (PetscBool)isatty(STDOUT_FILENO);
+}
+
+PetscErrorCode MFGProgressCreate(MPI_Comm comm, double tolerance, MFGProgress *p) {
+  PetscMPIInt rank;
+  PetscLogDouble now;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_rank(comm, &rank));
+  PetscCall(PetscTime(&now));
+  *p = (MFGProgress){.speak = (PetscBool)(rank == 0),
+                     .terminal = (PetscBool)(rank == 0 && WantsBar()),
+                     .started = now,
+                     .iteration_started = now,
+                     .tolerance = tolerance};
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGProgressDestroy(MFGProgress *p) {
+  PetscFunctionBeginUser;
+  PetscCall(PetscFree(p->history));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Remember(MFGProgress *p, const MFGIteration *it) {
+  PetscFunctionBeginUser;
+  if (p->count == p->capacity) {
+    p->capacity = 2 * p->capacity + 16;
+    PetscCall(PetscRealloc(p->capacity * sizeof *p->history, &p->history));
+  }
+  p->history[p->count++] = (MFGConvergenceEntry){.iteration = it->iteration,
+                                                 .density_residual = it->density_residual,
+                                                 .value_residual = it->value_residual,
+                                                 .newton_iterations = it->newton,
+                                                 .krylov_iterations = it->krylov,
+                                                 .seconds_hjb = it->seconds_hjb,
+                                                 .seconds_particles = it->seconds_agents,
+                                                 .seconds_density = it->seconds_density,
+                                                 .seconds_other = it->seconds_other,
+                                                 .mass = it->mass,
+                                                 .minimum = it->minimum};
+  p->newton += it->newton;
+  p->krylov += it->krylov;
+  p->seconds[0] += it->seconds_hjb;
+  p->seconds[1] += it->seconds_agents;
+  p->seconds[2] += it->seconds_density;
+  p->seconds[3] += it->seconds_other;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *it) {
+  MFGProgress *p = (MFGProgress *)context;
+  PetscLogDouble now;
+
+  PetscFunctionBeginUser;
+  PetscCall(Remember(p, it));
+  PetscCall(PetscTime(&now));
+  p->iteration_seconds = now - p->iteration_started;
+  p->iteration_started = now;
+  if (it->iteration == 1) p->first_residual = it->density_residual;
+  if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
+  if (p->terminal) printf("\r%*s\r", BAR_WIDTH + 30, "");
+  if (it->iteration == 1)
+    printf("iter   density     value     floor          mass      min m newton krylov   hjb s "
+           "agents s  total s\n");
+  printf("%4d  %8.2e  %8.2e  %7.1e  %12.10f %10.2e %6d %6d %7.2f  %7.2f %8.2f\n", it->iteration,
+         it->density_residual, it->value_residual, it->floor, it->mass, it->minimum,
+         (int)it->newton, (int)it->krylov, it->seconds_hjb,
+         it->seconds_agents + it->seconds_density, now - p->started);
+  fflush(stdout);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Iterations still to go, if the residual goes on falling at the mean rate so far; 0 when unknown.
+ */
+static double IterationsLeft(const MFGProgress *p) {
+  if (p->count < 4) return 0;
+  const double now = p->history[p->count - 1].density_residual;
+  const double rate = log(p->first_residual / now) / (p->count - 1);
+  return rate > 0 && now > p->tolerance ? log(now / p->tolerance) / rate : 0;
+}
+
+PetscErrorCode MFGProgressWithin(void *context, MFGPhase phase, double fraction) {
+  MFGProgress *p = (MFGProgress *)context;
+  PetscLogDouble now;
+  char bar[BAR_WIDTH + 1], eta[32] = "";
+
+  PetscFunctionBeginUser;
+  if (!p->terminal) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(PetscTime(&now));
+  if (now - p->drawn < REDRAW_SECONDS) PetscFunctionReturn(PETSC_SUCCESS);
+  p->drawn = now;
+  const int full = (int)(fraction * BAR_WIDTH);
+  for (int i = 0; i < BAR_WIDTH; i++) bar[i] = i < full ? '#' : '.';
+  bar[BAR_WIDTH] = '\0';
+  if (p->count) {
+    const double left =
+        p->iteration_seconds * (1 + IterationsLeft(p)) - (now - p->iteration_started);
+    snprintf(eta, sizeof eta, "ETA %.0f s", PetscMax(left, 0));
+  }
+  printf("\r%4d  %-6s [%s] %3.0f%%  %-12s", p->count + 1, phase == MFG_PHASE_HJB ? "HJB" : "agents",
+         bar, 100 * fraction, eta);
+  fflush(stdout);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGProgressSummary(MPI_Comm comm, const MFGProgress *p, int64_t agent_steps,
+                                  double seconds_output, int64_t bytes) {
+  struct rusage usage;
+  double peak;
+  PetscLogDouble now;
+
+  PetscFunctionBeginUser;
+  getrusage(RUSAGE_SELF, &usage);
+  peak = usage.ru_maxrss / 1024.0;
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &peak, 1, MPI_DOUBLE, MPI_MAX, comm));
+  if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(PetscTime(&now));
+  const double total = now - p->started;
+  const char *names[] = {"HJB", "agents", "density", "coupling, outer"};
+  printf("\nphase                seconds   share\n");
+  for (int k = 0; k < 4; k++)
+    printf("  %-16s %9.2f   %4.0f%%\n", names[k], p->seconds[k], 100 * p->seconds[k] / total);
+  printf("  %-16s %9.2f   %4.0f%%\n", "output", seconds_output, 100 * seconds_output / total);
+  printf("  %-16s %9.2f\n", "total", total);
+  const double sweep = p->seconds[1] + p->seconds[2];
+  printf("%lld Newton and %lld Krylov iterations, %.3g agent-steps/s, %.1f MB written, "
+         "%.0f MB peak memory of a rank\n",
+         (long long)p->newton, (long long)p->krylov, sweep > 0 ? agent_steps / sweep : 0,
+         bytes / 1e6, peak);
+  fflush(stdout);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

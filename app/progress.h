@@ -1,0 +1,34 @@
+/* What a run says while it works: a row per outer iteration; on a terminal a bar within the sweeps.
+ */
+#pragma once
+
+#include "solvers/equilibrium.h"
+
+#include "app/output.h"
+
+typedef struct {
+  PetscBool speak, terminal;                /* this rank prints; standard output is a terminal */
+  double started, iteration_started, drawn; /* wall clock; drawn: when the bar was last drawn */
+  double iteration_seconds;                 /* of the last whole iteration, for the ETA */
+  double tolerance, first_residual;
+  int count, capacity;
+  MFGConvergenceEntry *history; /* owned; one entry an iteration */
+  int64_t newton, krylov;
+  double seconds[4]; /* hjb, agents, density, other */
+} MFGProgress;
+
+/* printf on rank 0 of comm. Unlike PetscPrintf it does not mind a standard output that is gone: a
+ * run must not lose its result because its reader left. */
+PetscErrorCode MFGSay(MPI_Comm comm, const char *format, ...) PETSC_ATTRIBUTE_FORMAT(2, 3);
+
+PetscErrorCode MFGProgressCreate(MPI_Comm comm, double tolerance, MFGProgress *progress);
+PetscErrorCode MFGProgressDestroy(MFGProgress *progress);
+
+/* Callbacks of MFGEquilibriumSetMonitor; context is the MFGProgress. */
+PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *iteration);
+PetscErrorCode MFGProgressWithin(void *context, MFGPhase phase, double fraction);
+
+/* Collective on comm. The table at the end: seconds per phase, agent-steps/s, counts, bytes,
+ * memory. */
+PetscErrorCode MFGProgressSummary(MPI_Comm comm, const MFGProgress *progress, int64_t agent_steps,
+                                  double seconds_output, int64_t bytes);

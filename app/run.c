@@ -1,0 +1,318 @@
+#include "app/run.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app/fields.h"
+#include "app/output.h"
+#include "app/problem.h"
+#include "app/progress.h"
+
+static const char *const stopNames[] = {
+    [MFG_STOP_NONE] = "running",
+    [MFG_STOP_CONVERGED] = "converged",
+    [MFG_STOP_FLOOR] = "statistical_floor",
+    [MFG_STOP_MAX_ITERATIONS] = "max_iterations",
+    [MFG_STOP_DIVERGED] = "diverged",
+    [MFG_STOP_HJB_FAILED] = "hjb_failed",
+};
+
+static MFGExitCode OutcomeExitCode(const MFGOutcome *outcome) {
+  if (!MFGOutcomeUsable(outcome)) return MFG_EXIT_NUMERICAL;
+  return outcome->reason == MFG_STOP_CONVERGED ? MFG_EXIT_SUCCESS : MFG_EXIT_NOT_CONVERGED;
+}
+
+PetscErrorCode MFGInputErrorsReport(MPI_Comm comm, MFGConfigErrors *errors,
+                                    MFGExitCode *exit_code) {
+  PetscMPIInt rank;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_rank(comm, &rank));
+  if (rank == 0) fputs(errors->text, stderr);
+  PetscCall(MFGConfigErrorsDestroy(errors));
+  *exit_code = MFG_EXIT_INPUT;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* mkdir -p. Returns errno, 0 when the directory is there. */
+static int MakeDirectories(const char *path) {
+  char part[PETSC_MAX_PATH_LEN];
+
+  if (strlen(path) >= sizeof part) return ENAMETOOLONG;
+  strcpy(part, path);
+  for (char *p = part + 1; *p; p++)
+    if (*p == '/') {
+      *p = '\0';
+      if (mkdir(part, 0777) && errno != EEXIST) return errno;
+      *p = '/';
+    }
+  return mkdir(part, 0777) && errno != EEXIST ? errno : 0;
+}
+
+/* Writes a small text file whole: temporary name, then rename. Returns errno. */
+static int WriteText(const char *directory, const char *name, const char *text) {
+  char temporary[PETSC_MAX_PATH_LEN + 64], target[PETSC_MAX_PATH_LEN + 64];
+
+  snprintf(temporary, sizeof temporary, "%s/.%s.part", directory, name);
+  snprintf(target, sizeof target, "%s/%s", directory, name);
+  FILE *f = fopen(temporary, "w");
+  if (!f) return errno;
+  const int bad = fputs(text, f) < 0 || fflush(f) || fsync(fileno(f));
+  const int reason = errno;
+  if (fclose(f) || bad) {
+    unlink(temporary);
+    return bad ? reason : EIO;
+  }
+  return rename(temporary, target) ? errno : 0;
+}
+
+/* Collective. Rank 0 writes; all ranks get the verdict. */
+static PetscErrorCode WriteTextCollective(MPI_Comm comm, const char *directory, const char *name,
+                                          const char *text) {
+  PetscMPIInt rank;
+  int reason = 0;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_rank(comm, &rank));
+  if (rank == 0 && !(reason = MakeDirectories(directory)))
+    reason = WriteText(directory, name, text);
+  PetscCallMPI(MPI_Bcast(&reason, 1, MPI_INT, 0, comm));
+  PetscCheck(!reason, comm, PETSC_ERR_FILE_WRITE,
+             "cannot write %s/%s: %s; choose another output.directory or --output, or make room",
+             directory, name, strerror(reason));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode WriteStatus(MPI_Comm comm, const MFGConfig *config, const MFGOutcome *outcome,
+                                  const MFGProgress *progress) {
+  const MFGConvergenceEntry *last =
+      progress->count ? &progress->history[progress->count - 1] : NULL;
+  char text[2048];
+
+  PetscFunctionBeginUser;
+  snprintf(text, sizeof text,
+           "status=%s\nreason=%s\nexit_code=%d\niterations=%d\ndensity_residual=%.6e\n"
+           "value_residual=%.6e\ninput_hash=%s\nmessage=%s\n",
+           MFGOutcomeUsable(outcome) ? "finished" : "failed", stopNames[outcome->reason],
+           OutcomeExitCode(outcome), outcome->iterations, last ? last->density_residual : NAN,
+           last ? last->value_residual : NAN, config->hash, outcome->message);
+  PetscCall(WriteTextCollective(comm, config->output.directory, "STATUS", text));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The words of the command line, as the system keeps them. */
+static void CommandLine(size_t size, char *text) {
+  FILE *f = fopen("/proc/self/cmdline", "r");
+  const size_t n = f ? fread(text, 1, size - 1, f) : 0;
+
+  if (f) fclose(f);
+  for (size_t i = 0; i + 1 < n; i++)
+    if (!text[i]) text[i] = ' ';
+  text[n] = '\0';
+}
+
+static PetscErrorCode WriteResult(const MFGProblem *p, const MFGSolution *s,
+                                  const MFGProgress *progress, int64_t *bytes) {
+  char backend[128], command_line[4096];
+  const MFGResult result = {.grid = &p->grid,
+                            .config = p->config,
+                            .M = s->M,
+                            .U = s->U,
+                            .control = p->config->output.control ? s->control : NULL,
+                            .iterations = progress->count,
+                            .convergence = progress->history,
+                            .cost = s->series.cost,
+                            .mean = s->series.mean,
+                            .variance = s->series.variance,
+                            .mass = s->series.mass,
+                            .exit_flux = s->series.exit_flux,
+                            .samples = s->samples,
+                            .path = s->path,
+                            .id = s->id,
+                            .status = "finished",
+                            .stop_reason = stopNames[s->outcome.reason],
+                            .backend = backend,
+                            .command_line = command_line,
+                            .parent_uuid = s->parent};
+
+  PetscFunctionBeginUser;
+  CommandLine(sizeof command_line, command_line);
+  snprintf(backend, sizeof backend, "%s: %s", p->backend->name, p->backend->detail);
+  PetscCall(MFGResultWrite(p->config->output.directory, &result, bytes));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* What the run is about to do, in a few lines. */
+static PetscErrorCode Announce(MPI_Comm comm, const MFGProblem *p) {
+  const MFGConfig *c = p->config;
+  const MFGBlock *b = &p->grid.block;
+  PetscMPIInt size;
+  char cells[64];
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
+  snprintf(cells, sizeof cells, b->dim == 1 ? "%d" : "%d x %d", b->cells[0], b->cells[1]);
+  PetscCall(MFGSay(comm, "%s: %s cells, %d steps, %lld agents; %d rank%s, backend %s (%s)\n",
+                   c->title, cells, c->time.steps, (long long)c->agents.count, (int)size,
+                   size > 1 ? "s" : "", p->backend->name, p->backend->detail));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode DryRun(MPI_Comm comm, const MFGProblem *p) {
+  const MFGBlock *b = &p->grid.block;
+  PetscMPIInt size;
+  struct rusage usage;
+  const char *layout = b->dim == 1 ? "every rank holds the whole grid" : "grid divided into boxes";
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
+  const MFGFootprint f = MFGProblemFootprint(p, size);
+  getrusage(RUSAGE_SELF, &usage);
+  PetscCall(Announce(comm, p));
+  PetscCall(MFGSay(comm, "layout: %s; agents divided by id, at most %lld a rank\n", layout,
+                   (long long)((p->spec.agents + size - 1) / size)));
+  for (PetscMPIInt r = 0; b->dim > 1 && r < size; r++)
+    PetscCall(
+        MFGSay(comm, "  rank %d: cells [%d, %d) x [%d, %d)\n", (int)r, p->grid.boxes[r].start[0],
+               p->grid.boxes[r].start[0] + p->grid.boxes[r].count[0], p->grid.boxes[r].start[1],
+               p->grid.boxes[r].start[1] + p->grid.boxes[r].count[1]));
+  PetscCall(
+      MFGSay(comm,
+             "memory of rank 0, MB: flows %.1f, history of the acceleration %.1f, tables %.1f, "
+             "agents %.1f, moments %.1f, together %.1f; the program itself holds %.1f\n",
+             f.flows / 1e6, f.history / 1e6, f.tables / 1e6, f.agents / 1e6, f.moments / 1e6,
+             f.total / 1e6, usage.ru_maxrss * 1024. / 1e6));
+  PetscCall(
+      MFGSay(comm, "disk: %.1f MB in %s/result.h5\n", f.disk / 1e6, p->config->output.directory));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* What a user should know beyond the outcome. */
+static PetscErrorCode Remark(MPI_Comm comm, const MFGOutcome *o) {
+  PetscFunctionBeginUser;
+  if (o->raised)
+    PetscCall(
+        MFGSay(comm,
+               "warning: the bandwidth of the rule was below %.1f cells and was raised; refine "
+               "domain.cells, or use fewer agents\n",
+               MFG_BANDWIDTH_MIN_CELLS));
+  if (o->mixture_floor)
+    PetscCall(MFGSay(comm,
+                     "note: %lld cell values of mixed iterates were below zero; the couplings saw "
+                     "%.0e there\n",
+                     (long long)o->mixture_floor, MFG_DENSITY_FLOOR));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Solve, write, summarise. What can fail without the solution is done before it. */
+static PetscErrorCode SolveAndWrite(MPI_Comm comm, const MFGProblem *p, MFGSolution *s,
+                                    MFGExitCode *exit_code) {
+  const MFGConfig *c = p->config;
+  const MFGOutcome *o = &s->outcome;
+  MFGProgress progress;
+  PetscLogDouble t0, t1;
+  int64_t bytes = 0;
+
+  PetscFunctionBeginUser;
+  PetscCall(WriteTextCollective(comm, c->output.directory, "effective.yaml", c->text));
+  PetscCall(WriteTextCollective(comm, c->output.directory, "STATUS", "status=running\n"));
+  PetscCall(MFGProgressCreate(comm, p->spec.tolerance, &progress));
+  PetscCall(MFGProblemSolve(p, MFGProgressIteration, MFGProgressWithin, &progress, s));
+  PetscCall(MFGSay(comm, "%s\n", o->message));
+  PetscCall(PetscTime(&t0));
+  if (MFGOutcomeUsable(o)) PetscCall(WriteResult(p, s, &progress, &bytes));
+  PetscCall(WriteStatus(comm, c, o, &progress));
+  PetscCall(PetscTime(&t1));
+  PetscCall(MFGProgressSummary(comm, &progress, p->spec.agents * p->spec.steps * o->iterations,
+                               t1 - t0, bytes));
+  PetscCall(Remark(comm, o));
+  if (bytes) PetscCall(MFGSay(comm, "result: %s/result.h5\n", c->output.directory));
+  *exit_code = OutcomeExitCode(o);
+  PetscCall(MFGProgressDestroy(&progress));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A valid input and its problem: the dry run, or the run. */
+static PetscErrorCode RunProblem(MPI_Comm comm, const MFGCommandLine *cli,
+                                 const MFGProblem *problem, MFGExitCode *exit_code) {
+  MFGConfigErrors errors = {0};
+  MFGSolution solution;
+
+  PetscFunctionBeginUser;
+  if (cli->dry_run) {
+    PetscCall(DryRun(comm, problem));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  PetscCall(MFGSolutionCreate(problem, &solution, &errors));
+  if (errors.count) {
+    PetscCall(MFGInputErrorsReport(comm, &errors, exit_code));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  PetscCall(Announce(comm, problem));
+  PetscCall(SolveAndWrite(comm, problem, &solution, exit_code));
+  PetscCall(MFGSolutionDestroy(&solution));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Options of the input's petsc: mapping, then those after `--` again, which win. */
+static PetscErrorCode InsertOptions(const MFGConfig *config, const MFGCommandLine *cli) {
+  int argc = cli->petsc_argc;
+  char **argv = cli->petsc_argv;
+
+  PetscFunctionBeginUser;
+  for (int i = 0; i < config->petsc_count; i++)
+    PetscCall(PetscOptionsInsertString(NULL, config->petsc_options[i]));
+  if (config->petsc_count) PetscCall(PetscOptionsInsert(NULL, &argc, &argv, NULL));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGRun(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code) {
+  MFGConfig *config = NULL;
+  MFGConfigErrors errors = {0};
+  MFGProblem problem;
+
+  PetscFunctionBeginUser;
+  *exit_code = MFG_EXIT_SUCCESS;
+  PetscCall(MFGConfigRead(comm, cli->case_path, cli->set_count, (const char *const *)cli->sets,
+                          &config, &errors));
+  if (!errors.count) PetscCall(MFGFieldCheck(comm, config, &errors));
+  if (!errors.count && cli->validate) {
+    PetscCall(MFGSay(comm, "%s: valid\n", cli->case_path));
+    PetscCall(MFGConfigDestroy(&config));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  if (!errors.count) PetscCall(InsertOptions(config, cli));
+  if (!errors.count) PetscCall(MFGProblemCreate(comm, config, &problem, &errors));
+  if (errors.count) {
+    PetscCall(MFGInputErrorsReport(comm, &errors, exit_code));
+    PetscCall(MFGConfigDestroy(&config));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  PetscCall(RunProblem(comm, cli, &problem, exit_code));
+  PetscCall(MFGProblemDestroy(&problem));
+  PetscCall(MFGConfigDestroy(&config));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGInputPath(const char *name, char path[PETSC_MAX_PATH_LEN]) {
+  char program[PETSC_MAX_PATH_LEN];
+  const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+
+  PetscFunctionBeginUser;
+  if (n > 0) {
+    program[n] = '\0';
+    *strrchr(program, '/') = '\0';
+    PetscCall(PetscSNPrintf(path, PETSC_MAX_PATH_LEN, "%s/../share/nashflow/input/%s.yaml", program,
+                            name));
+    if (access(path, R_OK) == 0) PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  PetscCall(PetscSNPrintf(path, PETSC_MAX_PATH_LEN, "%s/%s.yaml", MFG_INPUT_DIR, name));
+  PetscCheck(
+      access(path, R_OK) == 0, PETSC_COMM_SELF, PETSC_ERR_FILE_OPEN,
+      "cannot read the shipped input '%s': neither in ../share/nashflow/input beside the program "
+      "nor at %s; install the program with cmake --install",
+      name, path);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

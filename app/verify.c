@@ -1,0 +1,213 @@
+#include "app/exact.h"
+#include "app/problem.h"
+#include "app/progress.h"
+#include "app/run.h"
+
+/* Errors against the exact solution, largest over all levels, and what they may be. */
+typedef struct {
+  double u, m;             /* max |U - u|; L1 norm of M - m */
+  double u_bound, m_bound; /* scheme + kernel bias + sampling noise, each computed */
+  double seconds;
+  MFGStopReason reason;
+} Verdict;
+
+/* Exact values at the owned cells of one level. */
+static PetscErrorCode Exact(const MFGExact *exact, const MFGBlock *b, double t, double *x,
+                            MFGExactPoint *values) {
+  int64_t i = 0;
+
+  PetscFunctionBeginUser;
+  for (int j = 0; j < b->count[1]; j++)
+    for (int k = 0; k < b->count[0]; k++, i++) {
+      x[i * b->dim] = MFGCellCenter(b, 0, b->start[0] + k);
+      if (b->dim > 1) x[i * b->dim + 1] = MFGCellCenter(b, 1, b->start[1] + j);
+    }
+  exact->solution(t, i, x, values);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* One level's shares of the errors: max |U - u|, and sums of |M - m|, |kernel bias|, mean noise. */
+typedef struct {
+  double u, m, bias, noise, bias_max, noise_max;
+} LevelErrors;
+
+/* Second derivative of the exact density along an axis, by its values half a cell away. */
+static void CurvatureBias(const MFGExact *exact, const MFGBlock *b, double t, const double *h,
+                          int64_t n, double *x, MFGExactPoint *shifted, double *bias) {
+  for (int64_t i = 0; i < n; i++) bias[i] = 0;
+  for (int k = 0; k < b->dim; k++) {
+    const double d = b->spacing[k] / 2;
+    for (int s = -1; s <= 1; s++) {
+      for (int64_t i = 0; i < n; i++) x[i * b->dim + k] += s * d;
+      exact->solution(t, n, x, shifted);
+      for (int64_t i = 0; i < n; i++) {
+        bias[i] += h[k] * h[k] / 2 * (s ? 1 : -2) * shifted[i].m / (d * d);
+        x[i * b->dim + k] -= s * d;
+      }
+    }
+  }
+}
+
+static PetscErrorCode MeasureLevel(const MFGExact *exact, const MFGProblem *p, const MFGSolution *s,
+                                   int level, const double *h, LevelErrors *e) {
+  const MFGBlock *b = &p->grid.block;
+  const int64_t n = MFGBlockOwned(b);
+  const double t = p->spec.horizon * level / p->spec.steps;
+  const double *U = s->U + level * n, *M = s->M + level * n;
+  double *x, *bias, kernel = 1, sums[3] = {0}, tops[3] = {0};
+  MFGExactPoint *values, *shifted;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscMalloc4(n * b->dim, &x, n, &values, n, &shifted, n, &bias));
+  PetscCall(Exact(exact, b, t, x, values));
+  CurvatureBias(exact, b, t, h, n, x, shifted, bias);
+  for (int k = 0; k < b->dim; k++) kernel /= 2 * h[k] * sqrt(PETSC_PI);
+  for (int64_t i = 0; i < n; i++) {
+    const double noise = sqrt(kernel * values[i].m / (double)p->spec.agents);
+    const PetscBool judged =
+        (PetscBool)(exact->half_width == 0 || fabs(x[i * b->dim]) < exact->half_width);
+    if (judged) tops[0] = PetscMax(tops[0], fabs(U[i] - values[i].u));
+    tops[1] = PetscMax(tops[1], fabs(bias[i]));
+    tops[2] = PetscMax(tops[2], noise);
+    sums[0] += fabs(M[i] - values[i].m);
+    sums[1] += fabs(bias[i]);
+    sums[2] += sqrt(2 / PETSC_PI) * noise;
+  }
+  PetscCall(MFGGridSum(&p->grid, 3, sums));
+  PetscCall(MFGGridMax(&p->grid, 3, tops));
+  const double volume = MFGCellVolume(b);
+  *e = (LevelErrors){tops[0],          sums[0] * volume, sums[1] * volume,
+                     sums[2] * volume, tops[1],          tops[2]};
+  PetscCall(PetscFree4(x, values, shifted, bias));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The bounds: the scheme's known errors, the kernel's bias h^2 Lap m / 2, and the sampling noise. A
+ * local coupling carries bias and noise of m into u, at most kappa T times. */
+static PetscErrorCode Judge(const MFGExact *exact, int resolution, const MFGProblem *p,
+                            const MFGSolution *s, Verdict *v) {
+  const int dim = p->grid.block.dim;
+  double h[MFG_MAX_DIM], carried = 0;
+  LevelErrors e = {0};
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < dim; k++) h[k] = p->spec.bandwidth[k];
+  v->u = v->m = v->m_bound = 0;
+  for (int n = 0; n <= p->spec.steps; n++) {
+    PetscCall(MeasureLevel(exact, p, s, n, h, &e));
+    v->u = PetscMax(v->u, e.u);
+    v->m = PetscMax(v->m, e.m);
+    v->m_bound = PetscMax(v->m_bound, e.bias + 1.5 * e.noise);
+    carried += p->spec.horizon / p->spec.steps * (e.bias_max + e.noise_max);
+  }
+  v->m_bound += exact->m_error[resolution];
+  v->u_bound = 1.02 * exact->u_error[resolution] + exact->coupling * carried;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, int r,
+                                const MFGCommandLine *cli, Verdict *v, MFGConfigErrors *errors) {
+  char path[PETSC_MAX_PATH_LEN], cells[64], steps[64], bandwidth[64];
+  const char *sets[] = {cells,
+                        steps,
+                        bandwidth,
+                        "density.tolerance=1e-7",
+                        "equilibrium.tolerance=1e-8",
+                        "agents.count=200000"};
+  MFGConfig *config = NULL;
+  MFGProblem problem;
+  MFGSolution solution;
+  PetscLogDouble t0, t1;
+
+  PetscFunctionBeginUser;
+  (void)cli;
+  PetscCall(MFGInputPath(exact->name, path));
+  const int *c = exact->cells[r];
+  PetscCall(PetscSNPrintf(cells, sizeof cells,
+                          exact->dim == 1 ? "domain.cells=[%d]" : "domain.cells=[%d,%d]", c[0],
+                          c[1]));
+  PetscCall(PetscSNPrintf(steps, sizeof steps, "time.steps=%d", exact->steps[r]));
+  PetscCall(PetscSNPrintf(bandwidth, sizeof bandwidth,
+                          exact->dim == 1 ? "density.bandwidth=[%.17g]"
+                                          : "density.bandwidth=[%.17g,%.17g]",
+                          exact->width / c[0], exact->dim == 1 ? 0. : exact->width / c[1]));
+  PetscCall(PetscTime(&t0));
+  PetscCall(MFGConfigRead(comm, path, PETSC_STATIC_ARRAY_LENGTH(sets), sets, &config, errors));
+  if (!errors->count) PetscCall(MFGProblemCreate(comm, config, &problem, errors));
+  if (errors->count) {
+    PetscCall(MFGConfigDestroy(&config));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  PetscCall(MFGSolutionCreate(&problem, &solution, errors));
+  PetscCall(MFGProblemSolve(&problem, NULL, NULL, NULL, &solution));
+  PetscCall(PetscTime(&t1));
+  *v = (Verdict){.reason = solution.outcome.reason, .seconds = t1 - t0};
+  PetscCall(Judge(exact, r, &problem, &solution, v));
+  PetscCall(MFGSolutionDestroy(&solution));
+  PetscCall(MFGProblemDestroy(&problem));
+  PetscCall(MFGConfigDestroy(&config));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode VerifyCase(MPI_Comm comm, const MFGExact *exact, const MFGCommandLine *cli,
+                                 int *failures, MFGConfigErrors *errors) {
+  Verdict v = {0}, before = {0};
+
+  PetscFunctionBeginUser;
+  for (int r = 0; r < exact->resolutions && !errors->count; r++) {
+    char size[64], order[16] = "";
+    before = v;
+    PetscCall(SolveCase(comm, exact, r, cli, &v, errors));
+    if (errors->count) break;
+    const PetscBool pass =
+        (PetscBool)(v.u <= v.u_bound && v.m <= v.m_bound && v.reason == MFG_STOP_CONVERGED);
+    const int *c = exact->cells[r];
+    snprintf(size, sizeof size, exact->dim == 1 ? "%d" : "%d x %d", c[0], c[1]);
+    if (r)
+      snprintf(order, sizeof order, "%.2f",
+               log(before.u / v.u) / log((double)c[0] / exact->cells[r - 1][0]));
+    PetscCall(MFGSay(comm, "%-17s %9s %5d  %9.3e %9.3e %6s  %9.3e %9.3e  %6.1f  %s\n", exact->name,
+                     size, exact->steps[r], v.u, v.u_bound, order, v.m, v.m_bound, v.seconds,
+                     pass                             ? "pass"
+                     : v.reason == MFG_STOP_CONVERGED ? "FAIL"
+                                                      : "FAIL (not converged)"));
+    *failures += !pass;
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* -1 when there is no case of that name. */
+static int FindCase(const char *name) {
+  for (int i = 0; i < MFGExactCount(); i++)
+    if (!strcmp(MFGExactCase(i)->name, name)) return i;
+  return -1;
+}
+
+PetscErrorCode MFGVerify(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code) {
+  MFGConfigErrors errors = {0};
+  int failures = 0;
+
+  PetscFunctionBeginUser;
+  for (int i = 0; i < cli->name_count; i++)
+    if (FindCase(cli->names[i]) < 0) {
+      PetscCall(PetscFPrintf(comm, stderr,
+                             "nashflow: error: no exact case '%s'; there are:", cli->names[i]));
+      for (int k = 0; k < MFGExactCount(); k++)
+        PetscCall(PetscFPrintf(comm, stderr, " %s", MFGExactCase(k)->name));
+      PetscCall(PetscFPrintf(comm, stderr, "\n"));
+      *exit_code = MFG_EXIT_USAGE;
+      PetscFunctionReturn(PETSC_SUCCESS);
+    }
+  PetscCall(MFGSay(comm, "Errors against exact solutions, largest over all time levels: u in the "
+                         "maximum norm, m in L1.\nBounds: the scheme's reference errors, plus the "
+                         "kernel's bias and the sampling noise of 200,000 agents.\n\n"));
+  PetscCall(MFGSay(comm, "case                  cells steps    u error     bound  order    m error"
+                         "     bound  seconds\n"));
+  const int n = cli->name_count ? cli->name_count : MFGExactCount();
+  for (int i = 0; i < n && !errors.count; i++)
+    PetscCall(VerifyCase(comm, MFGExactCase(cli->name_count ? FindCase(cli->names[i]) : i), cli,
+                         &failures, &errors));
+  *exit_code = failures ? MFG_EXIT_NUMERICAL : MFG_EXIT_SUCCESS;
+  if (errors.count) PetscCall(MFGInputErrorsReport(comm, &errors, exit_code));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

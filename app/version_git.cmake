@@ -1,0 +1,27 @@
+# Writes OUTPUT, a header with the commit of SOURCE, when it differs from what is there; run at every
+# build. Without git, or in a tree that is not its own checkout, the commit is "unknown".
+set(commit unknown)
+set(dirty 0)
+execute_process(COMMAND git -C ${SOURCE} rev-parse --show-toplevel HEAD
+  OUTPUT_VARIABLE answer RESULT_VARIABLE failed ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
+if(NOT failed)
+  string(REPLACE "\n" ";" answer "${answer}")
+  list(GET answer 0 top)
+  file(REAL_PATH "${top}" top)
+  file(REAL_PATH "${SOURCE}" source)
+  if(top STREQUAL source)
+    list(GET answer 1 commit)
+    execute_process(COMMAND git -C ${SOURCE} status --porcelain --untracked-files=no
+      OUTPUT_VARIABLE changes ERROR_QUIET)
+    if(changes)
+      set(dirty 1)
+    endif()
+  endif()
+endif()
+set(text "#define MFG_GIT_COMMIT \"${commit}\"\n#define MFG_GIT_DIRTY ${dirty}\n")
+if(EXISTS ${OUTPUT})
+  file(READ ${OUTPUT} old)
+endif()
+if(NOT text STREQUAL "${old}")
+  file(WRITE ${OUTPUT} "${text}")
+endif()

@@ -1,0 +1,226 @@
+#include "solvers/backend.h"
+
+#include "solvers/backend_cpu.h"
+#include "solvers/kde_point.h"
+
+#define CPU_BACKEND(variant, text)                                                                 \
+  {                                                                                                \
+    .name = "cpu", .detail = text, .agents = &MFGAgentsOps_CPU_##variant,                          \
+    .density = &MFGDensityOps_CPU_##variant, .grid = &MFGGridOps_CPU_##variant                     \
+  }
+
+static const MFGBackend backendBaseline = CPU_BACKEND(baseline, "baseline");
+#if defined(__x86_64__)
+static const MFGBackend backendV3 = CPU_BACKEND(v3, "x86-64-v3 (AVX2)");
+static const MFGBackend backendV4 = CPU_BACKEND(v4, "x86-64-v4 (AVX-512)");
+#endif
+
+/* MFG_CPU=baseline|v3 asks for an older instruction set than the processor has: for tests. */
+static const MFGBackend *ChooseCPU(void) {
+  const char *wish = getenv("MFG_CPU");
+#if defined(__x86_64__)
+  const int any = !wish || !*wish;
+  __builtin_cpu_init();
+  if ((any || !strcmp(wish, "v4")) && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    return &backendV4;
+  if ((any || strcmp(wish, "baseline")) && __builtin_cpu_supports("avx2") &&
+      __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+    return &backendV3;
+#else
+  (void)wish;
+#endif
+  return &backendBaseline;
+}
+
+PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend **backend) {
+  PetscFunctionBeginUser;
+  PetscCheck(strcmp(name, "cuda"), comm, PETSC_ERR_SUP,
+             "the backend 'cuda' is not there yet in this version; use 'cpu' or 'auto'");
+  PetscCheck(!strcmp(name, "auto") || !strcmp(name, "cpu"), comm, PETSC_ERR_ARG_UNKNOWN_TYPE,
+             "unknown backend '%s'; there are: auto, cpu, cuda", name);
+  *backend = ChooseCPU();
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The phases of -log_view, registered at their first use. */
+static PetscErrorCode Event(const char *name, PetscLogEvent *event) {
+  PetscFunctionBeginUser;
+  PetscCall(PetscLogEventGetId(name, event));
+  if (*event < 0) PetscCall(PetscLogEventRegister(name, PETSC_OBJECT_CLASSID, event));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode CheckStep(const MFGBackend *b, const MFGHJBStep *step) {
+  const MFGBlock *block = &step->block;
+
+  PetscFunctionBeginUser;
+  PetscCheck(b->grid, PETSC_COMM_SELF, PETSC_ERR_SUP, "backend '%s' has no grid operators",
+             b->name);
+  PetscCheck(block->dim >= 1 && block->dim <= MFG_MAX_DIM, PETSC_COMM_SELF,
+             PETSC_ERR_ARG_OUTOFRANGE, "HJB step on a grid of %d dimensions, not 1 to %d",
+             block->dim, MFG_MAX_DIM);
+  for (int k = 0; k < MFG_MAX_DIM; k++)
+    PetscCheck(k < block->dim ? block->count[k] > 0 : block->count[k] == 1, PETSC_COMM_SELF,
+               PETSC_ERR_ARG_OUTOFRANGE, "HJB step on %d cells along axis %d of %d",
+               block->count[k], k, block->dim);
+  PetscCheck(step->dt > 0 && step->nu >= 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "HJB step with dt = %g (> 0) and nu = %g (>= 0)", step->dt, step->nu);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendHJBResidual(const MFGBackend *b, const MFGHJBStep *step, const double *u,
+                                     double *residual) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckStep(b, step));
+  PetscCall(Event("MFGHJBResidual", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->grid->hjb_residual(step, u, residual));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendHJBJacobian(const MFGBackend *b, const MFGHJBStep *step, const double *u,
+                                     double *values) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckStep(b, step));
+  PetscCall(Event("MFGHJBJacobian", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->grid->hjb_jacobian(step, u, values));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *step,
+                                        const double *u, double *drift) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckStep(b, step));
+  PetscCall(Event("MFGDriftFromValue", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->grid->drift_from_value(step, u, drift));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendCoupling(const MFGBackend *b, const MFGCoupling *f, int64_t n,
+                                  const double *m, double *value) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCheck(b->grid, PETSC_COMM_SELF, PETSC_ERR_SUP, "backend '%s' has no grid operators",
+             b->name);
+  PetscCall(Event("MFGCoupling", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->grid->coupling(f, n, m, value));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode CheckAgents(const MFGBlock *domain, const MFGAgentRange *agents) {
+  PetscFunctionBeginUser;
+  PetscCheck(domain->dim == 1 || domain->dim == 2, PETSC_COMM_SELF, PETSC_ERR_SUP,
+             "agents in %d dimensions: only 1 and 2 are there yet", domain->dim);
+  for (int k = 0; k < domain->dim; k++)
+    PetscCheck(domain->start[k] == 0 && domain->count[k] == domain->cells[k], PETSC_COMM_SELF,
+               PETSC_ERR_ARG_SIZ, "agents need the whole grid, not a rank's box of it");
+  PetscCheck(agents->count >= 0 && agents->first_id >= 0 && agents->id_stride > 0, PETSC_COMM_SELF,
+             PETSC_ERR_ARG_OUTOFRANGE, "no range of agents: first %lld, stride %lld, count %lld",
+             (long long)agents->first_id, (long long)agents->id_stride, (long long)agents->count);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode CheckOrder(int order, int scale) {
+  PetscFunctionBeginUser;
+  PetscCheck(order >= 0 && order <= MFG_ORDER_MAX, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "moments of order %d: it must lie between 0 and %d", order, MFG_ORDER_MAX);
+  PetscCheck(scale >= 0 && scale <= 51, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "moments scaled by 2^%d: the exponent must lie between 0 and 51", scale);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendSample(const MFGBackend *b, const MFGSample *job) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckAgents(&job->domain, &job->agents));
+  const int64_t weight = job->cumulative[MFGBlockCells(&job->domain) - 1];
+  PetscCheck(weight > 0 && job->total > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "nothing to sample: %lld agents, total weight %lld", (long long)job->total,
+             (long long)weight);
+  PetscCall(Event("MFGSample", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->agents->sample(job));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckAgents(&job->domain, &job->agents));
+  PetscCall(CheckOrder(job->order, job->scale));
+  PetscCheck(0 <= job->level_begin && job->level_begin <= job->level_end, PETSC_COMM_SELF,
+             PETSC_ERR_ARG_OUTOFRANGE, "no levels: %d to %d", job->level_begin, job->level_end);
+  PetscCheck(job->dt > 0 && job->nu >= 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "dt = %g must be > 0 and nu = %g >= 0", job->dt, job->nu);
+  PetscCall(Event("MFGScan", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->agents->scan(job));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
+                                 const MFGAgentRange *agents, int order, int scale,
+                                 int64_t *moments) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckAgents(domain, agents));
+  PetscCall(CheckOrder(order, scale));
+  PetscCall(Event("MFGDeposit", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->agents->deposit(domain, agents, order, scale, moments));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job,
+                                  const int64_t *moments, double *density) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckOrder(job->order, job->scale));
+  PetscCheck(job->agents > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "the density of %lld agents", (long long)job->agents);
+  PetscCall(Event("MFGConvolve", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->density->convolve(job, moments, density));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int64_t count,
+                                const double *const position[], const double bandwidth[],
+                                double *density) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCheck(block->dim == 1 || block->dim == 2, PETSC_COMM_SELF, PETSC_ERR_SUP,
+             "densities in %d dimensions: only 1 and 2 are there yet", block->dim);
+  PetscCheck(count > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "the density of %lld agents",
+             (long long)count);
+  PetscCall(Event("MFGDirect", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->density->direct(block, count, position, bandwidth, density));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

@@ -1,0 +1,126 @@
+/* The interface to the compute devices: three tables of coarse operations on plain data.
+ *
+ * Arrays live in the memory the table names. The MFGBackend... wrappers check sizes, log a PETSc
+ * event and dispatch; callers use only them. `auto` is resolved by MFGBackendGet. */
+#pragma once
+
+#include <petscsys.h>
+
+#include "solvers/model.h"
+#include "solvers/stencil.h"
+
+/* What identifies the random numbers of a sweep (solvers/random.h). */
+typedef struct {
+  uint64_t seed;
+  uint32_t iteration; /* 0, or the outer iteration when numbers are drawn afresh in each */
+} MFGRandomKey;
+
+/* A range of agents: ids first_id, first_id + id_stride, ... */
+typedef struct {
+  int64_t first_id, id_stride, count;
+  double *position[MFG_MAX_DIM]; /* [axis][count] */
+} MFGAgentRange;
+
+typedef struct {
+  MFGBlock domain; /* the whole grid: start 0, count = cells */
+  MFGRandomKey key;
+  MFGAgentRange agents;
+  double dt, nu;
+  int level_begin,
+      level_end;       /* steps level_begin -> level_begin+1, ..., level_end-1 -> level_end */
+  const double *drift; /* [level_end - level_begin][dim][cells]: of level n for the step from n */
+  int order;           /* p: monomials of total degree < p are deposited; 0: none */
+  int scale;           /* S: a term t is added as round(t 2^S) */
+  int64_t
+      *moments; /* [level_end - level_begin][cells][terms], of levels level_begin+1 .. level_end */
+} MFGScan;
+
+typedef struct {
+  MFGBlock domain;
+  MFGRandomKey key;
+  MFGAgentRange agents;
+  int64_t total; /* number of agents of the run, for stratified sampling */
+  PetscBool stratified;
+  const int64_t *cumulative; /* [cells] inclusive cumulative sums of m0 in integers, x fastest */
+} MFGSample;
+
+typedef struct {
+  const char *name;
+  PetscErrorCode (*sample)(const MFGSample *job);
+  PetscErrorCode (*scan)(const MFGScan *job);
+  /* Moments of the agents where they are, added to moments[cells][terms]. */
+  PetscErrorCode (*deposit)(const MFGBlock *domain, const MFGAgentRange *agents, int order,
+                            int scale, int64_t *moments);
+} MFGAgentsOps;
+
+/* One level of the density: tables of solvers/kde.h. */
+typedef struct {
+  MFGBlock block; /* the box whose density is wanted */
+  int order, scale;
+  int64_t agents;                     /* N */
+  int radius[MFG_MAX_DIM];            /* cells on each side that the kernel reaches */
+  const double *weights[MFG_MAX_DIM]; /* [order][2 radius + 1] */
+} MFGConvolution;
+
+typedef struct {
+  const char *name;
+  /* moments[cells][terms] of the whole grid -> density of the box, [owned]. */
+  PetscErrorCode (*convolve)(const MFGConvolution *job, const int64_t *moments, double *density);
+  /* The exact sum over all positions [axis][count], in the order given. */
+  PetscErrorCode (*direct)(const MFGBlock *block, int64_t count, const double *const position[],
+                           const double bandwidth[], double *density);
+} MFGDensityOps;
+
+/* One step of the HJB equation, numerics of solvers/hjb_point.h. */
+typedef struct {
+  MFGBlock block;
+  double dt, nu;
+  MFGHamiltonian hamiltonian;
+  const double *next;   /* U^{n+1}, [owned] */
+  const double *source; /* F, [owned] */
+  const double *drift;  /* b, [dim][owned], or NULL */
+} MFGHJBStep;
+
+typedef struct {
+  const char *name;
+  /* u is U^n with one ghost cell on each side of every used axis (walls: the mirrored value). */
+  PetscErrorCode (*hjb_residual)(const MFGHJBStep *step, const double *u, double *residual);
+  /* [owned][2 dim + 1]: diagonal, then low and high neighbour per axis; across a wall 0, its value
+   * added to the diagonal. */
+  PetscErrorCode (*hjb_jacobian)(const MFGHJBStep *step, const double *u, double *values);
+  /* b - H_p at central differences: [dim][owned]; the normal component at a wall uses the mirror.
+   */
+  PetscErrorCode (*drift_from_value)(const MFGHJBStep *step, const double *u, double *drift);
+  PetscErrorCode (*coupling)(const MFGCoupling *f, int64_t n, const double *m, double *value);
+} MFGGridOps;
+
+typedef struct {
+  const char *name;   /* "cpu" */
+  const char *detail; /* e.g. the instruction set chosen */
+  const MFGAgentsOps *agents;
+  const MFGDensityOps *density;
+  const MFGGridOps *grid;
+} MFGBackend;
+
+/* Collective on comm. `name` is auto, cpu or cuda. Errors: an unknown name (the message lists the
+ * names), a known one that is not compiled in (the message says how to get it). */
+PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend **backend);
+
+PetscErrorCode MFGBackendSample(const MFGBackend *b, const MFGSample *job);
+PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job);
+PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
+                                 const MFGAgentRange *agents, int order, int scale,
+                                 int64_t *moments);
+PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job,
+                                  const int64_t *moments, double *density);
+PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int64_t count,
+                                const double *const position[], const double bandwidth[],
+                                double *density);
+PetscErrorCode MFGBackendHJBResidual(const MFGBackend *b, const MFGHJBStep *step, const double *u,
+                                     double *residual);
+PetscErrorCode MFGBackendHJBJacobian(const MFGBackend *b, const MFGHJBStep *step, const double *u,
+                                     double *values);
+PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *step,
+                                        const double *u, double *drift);
+PetscErrorCode MFGBackendCoupling(const MFGBackend *b, const MFGCoupling *f, int64_t n,
+                                  const double *m, double *value);

@@ -1,0 +1,21 @@
+/* The CPU tables. The kernel files are compiled once per processor generation (CMakeLists.txt) with
+ * MFG_VARIANT set, each defining its table under the variant's name; backend.c chooses at run time.
+ * All variants give the same bits: no contraction, explicit fma. */
+#pragma once
+
+#include "solvers/backend.h"
+
+#define MFG_PASTE_(a, b) a##_##b
+#define MFG_PASTE(a, b) MFG_PASTE_(a, b)
+#define MFG_VARIANT_NAME(name) MFG_PASTE(name, MFG_VARIANT)
+
+#define MFG_DECLARE_VARIANT(variant)                                                               \
+  extern const MFGAgentsOps MFGAgentsOps_CPU_##variant;                                            \
+  extern const MFGDensityOps MFGDensityOps_CPU_##variant;                                          \
+  extern const MFGGridOps MFGGridOps_CPU_##variant;
+
+MFG_DECLARE_VARIANT(baseline)
+#if defined(__x86_64__)
+MFG_DECLARE_VARIANT(v3)
+MFG_DECLARE_VARIANT(v4)
+#endif

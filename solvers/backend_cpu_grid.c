@@ -1,0 +1,197 @@
+#include "solvers/backend_cpu.h"
+
+#include "solvers/hjb_point.h"
+
+/* Where the neighbours of a row of cells lie in the ghosted array, and the row's own data. */
+typedef struct {
+  MFGHJBScheme scheme;
+  ptrdiff_t stride[MFG_MAX_DIM]; /* of the ghosted array */
+  const double *b[MFG_MAX_DIM];  /* given drift of the row, or NULL */
+  const double *next, *source;
+} Row;
+
+/* The loops below are written once and specialised by constant arguments: with the dimension, the
+ * quadratic Hamiltonian and the absence of a drift known, they vectorise. */
+#define SPECIALISED static inline __attribute__((always_inline))
+
+SPECIALISED void Load(const Row *row, const double *u, int i, const int dim, const int given,
+                      double low[], double high[], double b[]) {
+  for (int k = 0; k < dim; k++) {
+    low[k] = u[i - row->stride[k]];
+    high[k] = u[i + row->stride[k]];
+    b[k] = given ? row->b[k][i] : 0;
+  }
+}
+
+SPECIALISED void ResidualRow(const Row *row, const MFGHamiltonian *h, const double *restrict u,
+                             int n, double *restrict r, const int dim, const int given) {
+  const double *restrict next = row->next, *restrict source = row->source;
+  for (int i = 0; i < n; i++) {
+    double low[MFG_MAX_DIM], high[MFG_MAX_DIM], b[MFG_MAX_DIM];
+    Load(row, u, i, dim, given, low, high, b);
+    r[i] = MFGHJBPointResidual(&row->scheme, h, dim, u[i], low, high, next[i], source[i],
+                               given ? b : NULL);
+  }
+}
+
+SPECIALISED void JacobianRow(const Row *row, const MFGHamiltonian *h, const double *restrict u,
+                             int n, double *restrict values, const int dim, const int given) {
+  for (int i = 0; i < n; i++) {
+    double low[MFG_MAX_DIM], high[MFG_MAX_DIM], b[MFG_MAX_DIM];
+    double to_low[MFG_MAX_DIM], to_high[MFG_MAX_DIM], diagonal = row->scheme.inverse_dt;
+    double *v = values + (ptrdiff_t)i * (2 * dim + 1);
+    Load(row, u, i, dim, given, low, high, b);
+    MFGHJBPointJacobian(&row->scheme, h, dim, u[i], low, high, given ? b : NULL, to_low, to_high);
+    for (int k = 0; k < dim; k++) {
+      v[1 + 2 * k] = to_low[k];
+      v[2 + 2 * k] = to_high[k];
+      diagonal -= to_low[k] + to_high[k];
+    }
+    v[0] = diagonal;
+  }
+}
+
+SPECIALISED void DriftRow(const Row *row, const MFGHamiltonian *h, const double *restrict u, int n,
+                          ptrdiff_t field, double *restrict drift, const int dim, const int given) {
+  for (int i = 0; i < n; i++) {
+    double low[MFG_MAX_DIM], high[MFG_MAX_DIM], b[MFG_MAX_DIM], value[MFG_MAX_DIM];
+    Load(row, u, i, dim, given, low, high, b);
+    MFGHJBPointDrift(&row->scheme, h, dim, low, high, given ? b : NULL, value);
+    for (int k = 0; k < dim; k++) drift[k * field + i] = value[k];
+  }
+}
+
+/* Calls a row function with constants for the dimension, the Hamiltonian and the drift. */
+#define DISPATCH_DRIFT(function, h, dim, given, ...)                                               \
+  do {                                                                                             \
+    if (given)                                                                                     \
+      function(row, h, __VA_ARGS__, dim, 1);                                                       \
+    else                                                                                           \
+      function(row, h, __VA_ARGS__, dim, 0);                                                       \
+  } while (0)
+#define DISPATCH_DIM(function, h, dim, given, ...)                                                 \
+  do {                                                                                             \
+    if (dim == 1)                                                                                  \
+      DISPATCH_DRIFT(function, h, 1, given, __VA_ARGS__);                                          \
+    else if (dim == 2)                                                                             \
+      DISPATCH_DRIFT(function, h, 2, given, __VA_ARGS__);                                          \
+    else                                                                                           \
+      DISPATCH_DRIFT(function, h, 3, given, __VA_ARGS__);                                          \
+  } while (0)
+#define DISPATCH(function, step, ...)                                                              \
+  do {                                                                                             \
+    const int dim = (step)->block.dim, given = (step)->drift != NULL;                              \
+    if ((step)->hamiltonian.type == MFG_HAMILTONIAN_QUADRATIC) {                                   \
+      const MFGHamiltonian quadratic = {.type = MFG_HAMILTONIAN_QUADRATIC,                         \
+                                        .control_cost = (step)->hamiltonian.control_cost,          \
+                                        .exponent = 2};                                            \
+      DISPATCH_DIM(function, &quadratic, dim, given, __VA_ARGS__);                                 \
+    } else {                                                                                       \
+      DISPATCH_DIM(function, &(step)->hamiltonian, dim, given, __VA_ARGS__);                       \
+    }                                                                                              \
+  } while (0)
+
+static Row MakeRow(const MFGHJBStep *step) {
+  const MFGBlock *b = &step->block;
+  Row row = {.scheme = MFGHJBSchemeMake(b, step->dt, step->nu)};
+  row.stride[0] = 1;
+  for (int k = 1; k < b->dim; k++) row.stride[k] = row.stride[k - 1] * (b->count[k - 1] + 2);
+  return row;
+}
+
+/* Points the row at line (j, k) of the box; returns the first cell of the ghosted array and, in
+ * *first, of the owned one. */
+static const double *PlaceRow(const MFGHJBStep *step, Row *row, int j, int k, const double *u,
+                              ptrdiff_t *first) {
+  const MFGBlock *b = &step->block;
+  const ptrdiff_t owned = (ptrdiff_t)MFGBlockOwned(b);
+  *first = ((ptrdiff_t)k * b->count[1] + j) * b->count[0];
+  row->next = step->next ? step->next + *first : NULL;
+  row->source = step->source ? step->source + *first : NULL;
+  for (int d = 0; d < b->dim && step->drift; d++) row->b[d] = step->drift + d * owned + *first;
+  u += 1;
+  if (b->dim > 1) u += (j + 1) * row->stride[1];
+  if (b->dim > 2) u += (k + 1) * row->stride[2];
+  return u;
+}
+
+static PetscErrorCode HJBResidual_CPU(const MFGHJBStep *step, const double *u, double *residual) {
+  Row line = MakeRow(step), *row = &line;
+  const int n = step->block.count[0];
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < step->block.count[2]; k++)
+    for (int j = 0; j < step->block.count[1]; j++) {
+      ptrdiff_t first;
+      const double *center = PlaceRow(step, row, j, k, u, &first);
+      DISPATCH(ResidualRow, step, center, n, residual + first);
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Across a wall the neighbour is the cell itself: its entry moves to the diagonal. */
+static void FoldWalls(const MFGBlock *b, double *values) {
+  const int width = 2 * b->dim + 1;
+  for (int axis = 0; axis < b->dim; axis++)
+    for (int side = 0; side < 2; side++) {
+      const int wall = side ? b->cells[axis] - 1 : 0, at = wall - b->start[axis];
+      if (b->boundary[axis][side] != MFG_BOUNDARY_NOFLUX || at < 0 || at >= b->count[axis])
+        continue;
+      int begin[MFG_MAX_DIM] = {0, 0, 0}, end[MFG_MAX_DIM];
+      for (int k = 0; k < MFG_MAX_DIM; k++) end[k] = b->count[k];
+      begin[axis] = at;
+      end[axis] = at + 1;
+      for (int k = begin[2]; k < end[2]; k++)
+        for (int j = begin[1]; j < end[1]; j++)
+          for (int i = begin[0]; i < end[0]; i++) {
+            double *v = values + (((ptrdiff_t)k * b->count[1] + j) * b->count[0] + i) * width;
+            v[0] += v[1 + 2 * axis + side];
+            v[1 + 2 * axis + side] = 0;
+          }
+    }
+}
+
+static PetscErrorCode HJBJacobian_CPU(const MFGHJBStep *step, const double *u, double *values) {
+  Row line = MakeRow(step), *row = &line;
+  const int n = step->block.count[0], width = 2 * step->block.dim + 1;
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < step->block.count[2]; k++)
+    for (int j = 0; j < step->block.count[1]; j++) {
+      ptrdiff_t first;
+      const double *center = PlaceRow(step, row, j, k, u, &first);
+      DISPATCH(JacobianRow, step, center, n, values + first * width);
+    }
+  FoldWalls(&step->block, values);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode DriftFromValue_CPU(const MFGHJBStep *step, const double *u, double *drift) {
+  Row line = MakeRow(step), *row = &line;
+  const int n = step->block.count[0];
+  const ptrdiff_t owned = (ptrdiff_t)MFGBlockOwned(&step->block);
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < step->block.count[2]; k++)
+    for (int j = 0; j < step->block.count[1]; j++) {
+      ptrdiff_t first;
+      const double *center = PlaceRow(step, row, j, k, u, &first);
+      DISPATCH(DriftRow, step, center, n, owned, drift + first);
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Coupling_CPU(const MFGCoupling *f, int64_t n, const double *m,
+                                   double *value) {
+  PetscFunctionBeginUser;
+  for (int64_t i = 0; i < n; i++) value[i] = MFGCouplingValue(f, m[i]);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+const MFGGridOps MFG_VARIANT_NAME(MFGGridOps_CPU) = {
+    .name = "cpu",
+    .hjb_residual = HJBResidual_CPU,
+    .hjb_jacobian = HJBJacobian_CPU,
+    .drift_from_value = DriftFromValue_CPU,
+    .coupling = Coupling_CPU,
+};

@@ -1,0 +1,96 @@
+/* The equilibrium: the fixed point M = Phi(M) of
+ *
+ *   M  --HJB sweep-->  U  --forward sweep of the agents-->  Phi(M),        M = (M^1 .. M^Nt)
+ *
+ * as F(M) = M - Phi(M) = 0 handed to a PETSc SNES (options prefix outer_). With common random
+ * numbers Phi is a deterministic map once the bandwidths are frozen, so the residual can fall to
+ * 1e-10. */
+#pragma once
+
+#include "solvers/coupling.h"
+#include "solvers/hjb.h"
+#include "solvers/kde.h"
+#include "solvers/particles.h"
+
+typedef enum { MFG_OUTER_PICARD, MFG_OUTER_ANDERSON, MFG_OUTER_FICTITIOUS_PLAY } MFGOuterMethod;
+
+typedef enum {
+  MFG_STOP_NONE,
+  MFG_STOP_CONVERGED,
+  MFG_STOP_FLOOR, /* fresh random numbers: the residual is down to the sampling noise */
+  MFG_STOP_MAX_ITERATIONS,
+  MFG_STOP_DIVERGED,  /* residual not finite, or far above where it began */
+  MFG_STOP_HJB_FAILED /* a Newton solve failed: message of the sweep */
+} MFGStopReason;
+
+typedef struct {
+  double horizon, nu;
+  int steps;
+  MFGHamiltonian hamiltonian;
+  int drift_levels;    /* as in MFGHJBSpec */
+  const double *drift; /* borrowed */
+  MFGCost running, terminal;
+  int64_t agents;
+  uint64_t seed;
+  MFGSampling sampling;
+  const double *initial_density; /* borrowed; m0, whole field of mass 1 */
+  MFGDensityMethod density_method;
+  MFGBandwidthRule bandwidth_rule;
+  double bandwidth[MFG_MAX_DIM]; /* h for MFG_BANDWIDTH_FIXED */
+  double density_tolerance;
+  MFGOuterMethod method;
+  double tolerance; /* of both residuals */
+  double damping;   /* beta in (0, 1] */
+  int max_iterations, memory;
+  PetscBool fresh; /* new random numbers in every outer iteration */
+} MFGEquilibriumSpec;
+
+/* One evaluation of Phi. */
+typedef struct {
+  int iteration;           /* 1, 2, ... */
+  double density_residual; /* max over levels of the L1 norm of M - Phi(M) */
+  double value_residual;   /* max |U - U of the sweep before| / range of U */
+  double floor;            /* expected L1 norm of the sampling noise of Phi(M), largest level */
+  double mass, minimum;    /* of Phi(M): mass at T, smallest value over all levels */
+  PetscInt newton, krylov;
+  double seconds_hjb, seconds_agents, seconds_density, seconds_other;
+  PetscBool bandwidth_frozen;
+} MFGIteration;
+
+typedef enum { MFG_PHASE_HJB, MFG_PHASE_AGENTS } MFGPhase;
+
+/* Called after every evaluation of Phi, and (progress) within the sweeps with the fraction done. */
+typedef PetscErrorCode (*MFGMonitorFunction)(void *context, const MFGIteration *iteration);
+typedef PetscErrorCode (*MFGProgressFunction)(void *context, MFGPhase phase, double fraction);
+
+typedef struct {
+  MFGStopReason reason;
+  int iterations;        /* evaluations of Phi */
+  PetscBool raised;      /* a rule's bandwidth was below 0.7 cells and was raised */
+  int order;             /* p of the moments, of the last sweep */
+  int64_t mixture_floor; /* cell values of iterates below zero, floored in the couplings */
+  char message[512];     /* for people: what happened and what to try */
+} MFGOutcome;
+
+typedef struct MFGEquilibrium_ *MFGEquilibrium;
+
+/* Collective on grid->world. Grid, backend and arrays of the spec are borrowed. */
+PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backend,
+                                    const MFGEquilibriumSpec *spec, MFGEquilibrium *equilibrium);
+PetscErrorCode MFGEquilibriumDestroy(MFGEquilibrium *equilibrium);
+PetscErrorCode MFGEquilibriumSetMonitor(MFGEquilibrium equilibrium, MFGMonitorFunction monitor,
+                                        MFGProgressFunction progress, void *context);
+
+/* Collective on grid->world. M[steps + 1][owned]: on entry the first guess, on exit Phi of the last
+ * iterate, the density of the agents that follow U; U[steps + 1][owned] and statistics[steps + 1]
+ * belong to it. Not converging is a reason in the outcome, not an error. */
+PetscErrorCode MFGEquilibriumSolve(MFGEquilibrium equilibrium, double *M, double *U,
+                                   MFGSampleStatistics *statistics, MFGOutcome *outcome);
+
+/* Collective. Paths of some agents under the U of the last solve; as MFGParticlesPaths. */
+PetscErrorCode MFGEquilibriumPaths(MFGEquilibrium equilibrium, const double *U, int64_t samples,
+                                   double *path, int64_t *id);
+
+/* Collective on grid->comm. The control alpha = -H_p at central differences, [steps +
+ * 1][dim][owned]. */
+PetscErrorCode MFGEquilibriumControl(MFGEquilibrium equilibrium, const double *U, double *control);

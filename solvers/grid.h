@@ -1,0 +1,35 @@
+/* The cell-centred grid and who owns which cells. */
+#pragma once
+
+#include <petscdmda.h>
+
+#include "solvers/stencil.h"
+
+/* In one dimension every rank holds the whole grid (comm is PETSC_COMM_SELF): what is done on it is
+ * done redundantly, with the same bits on every rank. In two dimensions the grid is divided over
+ * all ranks (comm is world). Agents are divided over world in both cases. */
+typedef struct {
+  MPI_Comm world;  /* borrowed; all ranks of the run */
+  MPI_Comm comm;   /* borrowed; the ranks that share this grid */
+  DM da;           /* owned; dof 1, star stencil of width 1, periodic or ghosted boundaries */
+  MFGBlock block;  /* this rank's box */
+  MFGBlock *boxes; /* owned; the boxes of all ranks of comm */
+} MFGGrid;
+
+/* Collective on world. Divides `cells` cells per axis between `lower` and `upper` over the ranks.
+ * Errors: fewer than 3 cells per axis, an empty interval, an axis periodic at one end only, fewer
+ * cells than one rank needs (with the largest number of ranks that works). */
+PetscErrorCode MFGGridCreate(MPI_Comm world, int dim, const int cells[], const double lower[],
+                             const double upper[], const MFGBoundary boundary[][2], MFGGrid *grid);
+PetscErrorCode MFGGridDestroy(MFGGrid *grid);
+
+/* Collective on comm. Owned fields of all ranks -> whole fields on all ranks, `fields` of them. */
+PetscErrorCode MFGGridGather(const MFGGrid *grid, int fields, const double *owned, double *whole);
+
+/* Not collective. Whole fields -> this rank's owned fields. */
+PetscErrorCode MFGGridRestrict(const MFGGrid *grid, int fields, const double *whole, double *owned);
+
+/* Collective on comm. Adds up the ranks' partial sums (or takes the largest), n of them in place.
+ * In 1D, where comm is one rank, nothing changes: sums there have a fixed order. */
+PetscErrorCode MFGGridSum(const MFGGrid *grid, int n, double *partial);
+PetscErrorCode MFGGridMax(const MFGGrid *grid, int n, double *partial);

@@ -1,0 +1,445 @@
+#include "solvers/hjb.h"
+
+#include "solvers/tridiagonal.h"
+
+struct MFGHJB_ {
+  const MFGGrid *grid;       /* borrowed */
+  const MFGBackend *backend; /* borrowed */
+  MFGHJBSpec spec;
+  SNES snes;               /* owned, as all below */
+  Mat jacobian;            /* AIJ, values in COO order */
+  Vec u, residual;         /* [owned] */
+  Vec local;               /* 2D: u with ghosts */
+  double *ghosted;         /* 1D: u with ghosts */
+  double *values;          /* [owned][2 dim + 1] */
+  double *source;          /* F of the level, [owned] */
+  double *shift;           /* change of the level just solved by this sweep, [owned] */
+  MFGHJBStep step;         /* the level being solved */
+  double bound;            /* of max |residual| dt, for convergence */
+  double rounding;         /* max |residual| dt that rounding errors alone can make */
+  double norm_start, norm; /* max |residual| dt of the first guess and of the last iterate */
+  PetscLogEvent sweep_event, drift_event;
+};
+
+/* Walls: the ghost is a copy of the cell beside it. `g` is the box with one ghost cell around. */
+static void MirrorWalls(const MFGBlock *b, double *g) {
+  const ptrdiff_t row = b->count[0] + 2;
+  const int last[2] = {b->count[0] + 1, b->dim > 1 ? b->count[1] + 1 : 0};
+  const int low0 = b->boundary[0][0] == MFG_BOUNDARY_NOFLUX && b->start[0] == 0;
+  const int high0 =
+      b->boundary[0][1] == MFG_BOUNDARY_NOFLUX && b->start[0] + b->count[0] == b->cells[0];
+  for (int j = 0; j <= last[1]; j++) {
+    if (low0) g[j * row] = g[j * row + 1];
+    if (high0) g[j * row + last[0]] = g[j * row + last[0] - 1];
+  }
+  if (b->dim == 1) return;
+  if (b->boundary[1][0] == MFG_BOUNDARY_NOFLUX && b->start[1] == 0)
+    memcpy(g, g + row, row * sizeof *g);
+  if (b->boundary[1][1] == MFG_BOUNDARY_NOFLUX && b->start[1] + b->count[1] == b->cells[1])
+    memcpy(g + last[1] * row, g + (last[1] - 1) * row, row * sizeof *g);
+}
+
+/* u with ghosts, for the kernels. In 1D the whole grid is here and PETSc's scatter would cost more
+ * than the kernel. */
+static PetscErrorCode GetGhosted(MFGHJB hjb, Vec u, const double **ghosted) {
+  const MFGBlock *b = &hjb->grid->block;
+  double *g = hjb->ghosted;
+
+  PetscFunctionBeginUser;
+  if (b->dim == 1) {
+    const double *owned;
+    PetscCall(VecGetArrayRead(u, &owned));
+    memcpy(g + 1, owned, b->count[0] * sizeof *g);
+    g[0] = owned[b->count[0] - 1];
+    g[b->count[0] + 1] = owned[0];
+    PetscCall(VecRestoreArrayRead(u, &owned));
+  } else {
+    PetscCall(DMGlobalToLocalBegin(hjb->grid->da, u, INSERT_VALUES, hjb->local));
+    PetscCall(DMGlobalToLocalEnd(hjb->grid->da, u, INSERT_VALUES, hjb->local));
+    PetscCall(VecGetArray(hjb->local, &g));
+  }
+  MirrorWalls(b, g);
+  *ghosted = g;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode RestoreGhosted(MFGHJB hjb, const double **ghosted) {
+  PetscFunctionBeginUser;
+  if (hjb->grid->block.dim > 1) {
+    double *g = (double *)*ghosted;
+    PetscCall(VecRestoreArray(hjb->local, &g));
+  }
+  *ghosted = NULL;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode FormResidual(SNES snes, Vec u, Vec residual, void *context) {
+  MFGHJB hjb = (MFGHJB)context;
+  const double *ghosted;
+  double *r;
+
+  PetscFunctionBeginUser;
+  (void)snes;
+  PetscCall(GetGhosted(hjb, u, &ghosted));
+  PetscCall(VecGetArrayWrite(residual, &r));
+  PetscCall(MFGBackendHJBResidual(hjb->backend, &hjb->step, ghosted, r));
+  PetscCall(VecRestoreArrayWrite(residual, &r));
+  PetscCall(RestoreGhosted(hjb, &ghosted));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode FormJacobian(SNES snes, Vec u, Mat A, Mat P, void *context) {
+  MFGHJB hjb = (MFGHJB)context;
+  const double *ghosted;
+
+  PetscFunctionBeginUser;
+  (void)snes;
+  PetscCall(GetGhosted(hjb, u, &ghosted));
+  PetscCall(MFGBackendHJBJacobian(hjb->backend, &hjb->step, ghosted, hjb->values));
+  PetscCall(RestoreGhosted(hjb, &ghosted));
+  PetscCall(MatSetValuesCOO(P, hjb->values, INSERT_VALUES));
+  if (A != P) {
+    PetscCall(MatAssemblyBegin(A, MAT_FINAL_ASSEMBLY));
+    PetscCall(MatAssemblyEnd(A, MAT_FINAL_ASSEMBLY));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Below the tolerance, or no longer falling at the level of rounding errors, which a strict
+ * tolerance on a fine grid cannot get below. */
+static PetscErrorCode TestConvergence(SNES snes, PetscInt it, PetscReal xnorm, PetscReal step,
+                                      PetscReal fnorm, SNESConvergedReason *reason, void *context) {
+  MFGHJB hjb = (MFGHJB)context;
+  const double previous = hjb->norm;
+  Vec residual;
+  PetscReal norm;
+
+  PetscFunctionBeginUser;
+  (void)xnorm;
+  (void)step;
+  PetscCall(SNESGetFunction(snes, &residual, NULL, NULL));
+  PetscCall(VecNorm(residual, NORM_INFINITY, &norm));
+  hjb->norm = norm * hjb->step.dt;
+  if (it == 0) hjb->norm_start = hjb->norm;
+  *reason = SNES_CONVERGED_ITERATING;
+  if (PetscIsInfOrNanReal(fnorm))
+    *reason = SNES_DIVERGED_FUNCTION_NANORINF;
+  else if (hjb->norm <= hjb->bound)
+    *reason = SNES_CONVERGED_FNORM_ABS;
+  else if (it > 0 && hjb->norm > 0.5 * previous && hjb->norm <= 100 * hjb->rounding)
+    *reason = SNES_CONVERGED_USER;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The pattern: rows of owned cells in the order of the kernel's values. A neighbour beyond a wall
+ * has no column: the mapping gives -1 and PETSc drops the entry. */
+static PetscErrorCode CreateMatrix(MFGHJB hjb) {
+  const MFGBlock *b = &hjb->grid->block;
+  const PetscInt owned = (PetscInt)MFGBlockOwned(b), width = 2 * b->dim + 1;
+  const PetscInt row = b->count[0] + 2;
+  ISLocalToGlobalMapping mapping;
+  const PetscInt *global;
+  PetscInt *i, *j, at = 0;
+
+  PetscFunctionBeginUser;
+  PetscCall(DMGetLocalToGlobalMapping(hjb->grid->da, &mapping));
+  PetscCall(ISLocalToGlobalMappingGetIndices(mapping, &global));
+  PetscCall(PetscMalloc2(owned * width, &i, owned * width, &j));
+  for (int y = 0; y < b->count[1]; y++)
+    for (int x = 0; x < b->count[0]; x++) {
+      const PetscInt center = x + 1 + (b->dim > 1 ? (y + 1) * row : 0);
+      const PetscInt local[] = {center, center - 1, center + 1, center - row, center + row};
+      for (PetscInt k = 0; k < width; k++, at++) {
+        i[at] = global[center];
+        j[at] = global[local[k]];
+      }
+    }
+  PetscCall(ISLocalToGlobalMappingRestoreIndices(mapping, &global));
+  PetscCall(MatCreate(hjb->grid->comm, &hjb->jacobian));
+  PetscCall(MatSetSizes(hjb->jacobian, owned, owned, PETSC_DETERMINE, PETSC_DETERMINE));
+  PetscCall(MatSetOptionsPrefix(hjb->jacobian, "hjb_"));
+  PetscCall(MatSetType(hjb->jacobian, MATAIJ));
+  PetscCall(MatSetFromOptions(hjb->jacobian));
+  PetscCall(MatSetPreallocationCOO(hjb->jacobian, at, i, j));
+  PetscCall(PetscFree2(i, j));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode CreateSolver(MFGHJB hjb) {
+  SNESLineSearch search;
+  KSP ksp;
+  PC pc;
+
+  PetscFunctionBeginUser;
+  PetscCall(SNESCreate(hjb->grid->comm, &hjb->snes));
+  PetscCall(SNESSetOptionsPrefix(hjb->snes, "hjb_"));
+  PetscCall(SNESSetFunction(hjb->snes, hjb->residual, FormResidual, hjb));
+  PetscCall(SNESSetJacobian(hjb->snes, hjb->jacobian, hjb->jacobian, FormJacobian, hjb));
+  PetscCall(SNESSetConvergenceTest(hjb->snes, TestConvergence, hjb, NULL));
+  PetscCall(SNESSetTolerances(hjb->snes, 0, 0, 0, 50, PETSC_UNLIMITED));
+  PetscCall(SNESSetType(hjb->snes, SNESNEWTONLS));
+  PetscCall(SNESGetLineSearch(hjb->snes, &search));
+  PetscCall(SNESLineSearchSetType(search, SNESLINESEARCHNONE));
+  PetscCall(SNESGetKSP(hjb->snes, &ksp));
+  PetscCall(KSPGetPC(ksp, &pc));
+  PetscCall(KSPSetDM(ksp, hjb->grid->da));
+  PetscCall(KSPSetDMActive(ksp, KSP_DMACTIVE_ALL, PETSC_FALSE));
+  if (hjb->grid->block.dim == 1) {
+    PetscCall(MFGTridiagonalRegister());
+    PetscCall(KSPSetType(ksp, KSPPREONLY));
+    PetscCall(PCSetType(pc, "tridiagonal"));
+  } else {
+    PetscCall(KSPSetType(ksp, KSPBCGS));
+    PetscCall(PCSetType(pc, PCJACOBI));
+    PetscCall(KSPSetTolerances(ksp, 1e-2, PETSC_CURRENT, PETSC_CURRENT, 10000));
+  }
+  PetscCall(SNESSetFromOptions(hjb->snes));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, const MFGHJBSpec *spec,
+                            MFGHJB *out) {
+  const int64_t owned = MFGBlockOwned(&grid->block);
+  const int dim = grid->block.dim;
+  PetscClassId id;
+  MFGHJB hjb;
+
+  PetscFunctionBeginUser;
+  PetscCheck(spec->dt > 0 && spec->nu >= 0 && spec->steps >= 1, grid->world,
+             PETSC_ERR_ARG_OUTOFRANGE, "HJB with dt = %g (> 0), nu = %g (>= 0), %d steps (>= 1)",
+             spec->dt, spec->nu, spec->steps);
+  PetscCheck(spec->drift_levels == 0 || spec->drift_levels == 1 ||
+                 spec->drift_levels == spec->steps + 1,
+             grid->world, PETSC_ERR_ARG_SIZ, "given drift on %d levels, not 0, 1 or %d",
+             spec->drift_levels, spec->steps + 1);
+  PetscCall(PetscNew(&hjb));
+  hjb->grid = grid;
+  hjb->backend = backend;
+  hjb->spec = *spec;
+  hjb->step = (MFGHJBStep){
+      .block = grid->block, .dt = spec->dt, .nu = spec->nu, .hamiltonian = spec->hamiltonian};
+  PetscCall(DMCreateGlobalVector(grid->da, &hjb->u));
+  PetscCall(VecDuplicate(hjb->u, &hjb->residual));
+  if (dim > 1) PetscCall(DMCreateLocalVector(grid->da, &hjb->local));
+  PetscCall(PetscMalloc4(grid->block.count[0] + 2, &hjb->ghosted, owned * (2 * dim + 1),
+                         &hjb->values, owned, &hjb->source, owned, &hjb->shift));
+  PetscCall(CreateMatrix(hjb));
+  PetscCall(CreateSolver(hjb));
+  PetscCall(PetscClassIdRegister("nashflow HJB", &id));
+  PetscCall(PetscLogEventRegister("HJBSweep", id, &hjb->sweep_event));
+  PetscCall(PetscLogEventRegister("HJBDrift", id, &hjb->drift_event));
+  *out = hjb;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGHJBDestroy(MFGHJB *hjb) {
+  PetscFunctionBeginUser;
+  if (!hjb || !*hjb) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(SNESDestroy(&(*hjb)->snes));
+  PetscCall(MatDestroy(&(*hjb)->jacobian));
+  PetscCall(VecDestroy(&(*hjb)->u));
+  PetscCall(VecDestroy(&(*hjb)->residual));
+  PetscCall(VecDestroy(&(*hjb)->local));
+  PetscCall(PetscFree4((*hjb)->ghosted, (*hjb)->values, (*hjb)->source, (*hjb)->shift));
+  PetscCall(PetscFree(*hjb));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static const double *GivenDrift(const MFGHJB hjb, int level) {
+  const int64_t field = hjb->grid->block.dim * MFGBlockOwned(&hjb->grid->block);
+  if (hjb->spec.drift_levels == 0) return NULL;
+  return hjb->spec.drift + (hjb->spec.drift_levels == 1 ? 0 : level * field);
+}
+
+/* Widens extremes[2] = {-min, max} by n values. */
+static void Extremes(int64_t n, const double *u, double extremes[2]) {
+  double low = -extremes[0], high = extremes[1];
+  for (int64_t i = 0; i < n; i++) {
+    low = u[i] < low ? u[i] : low;
+    high = u[i] > high ? u[i] : high;
+  }
+  extremes[0] = -low;
+  extremes[1] = high;
+}
+
+/* Makes step n -> the one being solved: costs of level n + 1, drift and unknowns of level n. */
+static PetscErrorCode PrepareLevel(MFGHJB hjb, int n, MFGSourceFunction source, void *context,
+                                   double tolerance, const double *next, MFGHJBStats *stats) {
+  const MFGBlock *b = &hjb->grid->block;
+  double extremes[] = {-PETSC_MAX_REAL, -PETSC_MAX_REAL}, stiffness = 1;
+
+  PetscFunctionBeginUser;
+  PetscCall(source(context, n + 1, hjb->source));
+  hjb->step.next = next;
+  hjb->step.source = hjb->source;
+  hjb->step.drift = GivenDrift(hjb, n);
+  Extremes(MFGBlockOwned(b), next, extremes);
+  PetscCall(MFGGridMax(hjb->grid, 2, extremes));
+  stats->minimum = PetscMin(stats->minimum, -extremes[0]);
+  stats->maximum = PetscMax(stats->maximum, extremes[1]);
+  for (int k = 0; k < b->dim; k++)
+    stiffness += 4 * hjb->spec.nu * hjb->spec.dt / (b->spacing[k] * b->spacing[k]);
+  hjb->rounding = PETSC_MACHINE_EPSILON * stiffness *
+                  PetscMax(PetscAbsReal(extremes[0]), PetscAbsReal(extremes[1]));
+  hjb->bound = PetscMax(tolerance * PetscMax(1., extremes[0] + extremes[1]), 4 * hjb->rounding);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Newton from guess + shift (shift may be NULL). */
+static PetscErrorCode Solve(MFGHJB hjb, const double *guess, const double *shift,
+                            MFGHJBStats *stats) {
+  const int64_t owned = MFGBlockOwned(&hjb->grid->block);
+  PetscInt newton, krylov;
+  double *u;
+
+  PetscFunctionBeginUser;
+  PetscCall(VecGetArrayWrite(hjb->u, &u));
+  for (int64_t i = 0; i < owned; i++) u[i] = guess[i] + (shift ? shift[i] : 0);
+  PetscCall(VecRestoreArrayWrite(hjb->u, &u));
+  hjb->norm_start = hjb->norm = NAN;
+  PetscCall(SNESSolve(hjb->snes, NULL, hjb->u));
+  PetscCall(SNESGetConvergedReason(hjb->snes, &stats->reason));
+  PetscCall(SNESGetIterationNumber(hjb->snes, &newton));
+  PetscCall(SNESGetLinearSolveIterations(hjb->snes, &krylov));
+  stats->newton += newton;
+  stats->krylov += krylov;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The second attempt: from the level just solved, with a line search that backtracks. */
+static PetscErrorCode SolveSafely(MFGHJB hjb, const double *next, MFGHJBStats *stats) {
+  SNESLineSearch search;
+  SNESLineSearchType type;
+  char *usual;
+
+  PetscFunctionBeginUser;
+  PetscCall(SNESGetLineSearch(hjb->snes, &search));
+  PetscCall(SNESLineSearchGetType(search, &type));
+  PetscCall(PetscStrallocpy(type, &usual));
+  PetscCall(SNESLineSearchSetType(search, SNESLINESEARCHBT));
+  PetscCall(Solve(hjb, next, NULL, stats));
+  PetscCall(SNESLineSearchSetType(search, usual));
+  PetscCall(PetscFree(usual));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscBool AllFinite(int64_t n, const double *x) {
+  for (int64_t i = 0; x && i < n; i++)
+    if (PetscIsInfOrNanReal(x[i])) return PETSC_FALSE;
+  return PETSC_TRUE;
+}
+
+/* Tells people what failed; a NaN is traced to the field that brought it in. */
+static PetscErrorCode DescribeFailure(MFGHJB hjb, int n, MFGHJBStats *stats) {
+  const MFGBlock *b = &hjb->grid->block;
+  const int64_t owned = MFGBlockOwned(b);
+  const char *field = NULL;
+  double bad[] = {!AllFinite(owned, hjb->step.source), !AllFinite(owned, hjb->step.next),
+                  !AllFinite(b->dim * owned, hjb->step.drift)};
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGGridMax(hjb->grid, 3, bad));
+  if (bad[2] > 0) field = "the given drift";
+  if (bad[1] > 0) field = n + 1 == hjb->spec.steps ? "the terminal cost" : "the value function";
+  if (bad[0] > 0) field = "the running cost";
+  stats->level = n;
+  stats->norm_start = hjb->norm_start;
+  stats->norm_end = hjb->norm;
+  if (field)
+    PetscCall(PetscSNPrintf(stats->message, sizeof stats->message,
+                            "HJB step to level %d (t = %g): %s holds a NaN or an infinity", n,
+                            n * hjb->spec.dt, field));
+  else
+    PetscCall(PetscSNPrintf(
+        stats->message, sizeof stats->message,
+        "HJB step to level %d (t = %g): %s, residual * dt %.3g -> %.3g, wanted %.3g; take smaller "
+        "time steps, or change the solver with -hjb_...",
+        n, n * hjb->spec.dt, SNESConvergedReasons[stats->reason], hjb->norm_start, hjb->norm,
+        hjb->bound));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Stores the new level, remembers how far it moved. */
+static PetscErrorCode AcceptLevel(MFGHJB hjb, const double *u, double *level, MFGHJBStats *stats) {
+  const int64_t owned = MFGBlockOwned(&hjb->grid->block);
+  double change = stats->change;
+
+  PetscFunctionBeginUser;
+  for (int64_t i = 0; i < owned; i++) {
+    const double shift = u[i] - level[i];
+    hjb->shift[i] = shift;
+    level[i] = u[i];
+    change = PetscMax(change, PetscAbsReal(shift));
+  }
+  stats->change = change;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode SolveLevel(MFGHJB hjb, int n, PetscBool warm, double *level,
+                                 const double *next, MFGHJBStats *stats) {
+  const double *u;
+
+  PetscFunctionBeginUser;
+  PetscCall(Solve(hjb, warm ? level : next, warm ? hjb->shift : NULL, stats));
+  if (stats->reason < 0) PetscCall(SolveSafely(hjb, next, stats));
+  if (stats->reason < 0) {
+    PetscCall(DescribeFailure(hjb, n, stats));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  stats->reason = SNES_CONVERGED_ITERATING;
+  PetscCall(VecGetArrayRead(hjb->u, &u));
+  PetscCall(AcceptLevel(hjb, u, level, stats));
+  PetscCall(VecRestoreArrayRead(hjb->u, &u));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGHJBSweep(MFGHJB hjb, MFGSourceFunction source, void *context,
+                           const double *terminal, PetscBool warm, double tolerance, double *U,
+                           MFGHJBStats *stats) {
+  const MFGGrid *grid = hjb->grid;
+  const int64_t owned = MFGBlockOwned(&grid->block);
+  const int steps = hjb->spec.steps;
+  double last[3] = {-PETSC_MAX_REAL, -PETSC_MAX_REAL, 0};
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscLogEventBegin(hjb->sweep_event, 0, 0, 0, 0));
+  memset(stats, 0, sizeof *stats);
+  stats->minimum = PETSC_MAX_REAL;
+  stats->maximum = -PETSC_MAX_REAL;
+  PetscCall(AcceptLevel(hjb, terminal, U + steps * owned, stats));
+  for (int n = steps - 1; n >= 0 && stats->reason >= 0; n--) {
+    const double *next = U + (n + 1) * owned;
+    PetscCall(PrepareLevel(hjb, n, source, context, tolerance, next, stats));
+    PetscCall(SolveLevel(hjb, n, warm, U + n * owned, next, stats));
+  }
+  if (stats->reason >= 0) Extremes(owned, U, last);
+  last[2] = stats->change;
+  PetscCall(MFGGridMax(grid, 3, last));
+  stats->minimum = PetscMin(stats->minimum, -last[0]);
+  stats->maximum = PetscMax(stats->maximum, last[1]);
+  stats->change = last[2];
+  if (grid->block.dim == 1) {
+    PetscCallMPI(MPI_Bcast(U, (PetscMPIInt)((steps + 1) * owned), MPI_DOUBLE, 0, grid->world));
+    PetscCallMPI(MPI_Bcast(stats, sizeof *stats, MPI_BYTE, 0, grid->world));
+  }
+  PetscCall(PetscLogEventEnd(hjb->sweep_event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U, double *drift) {
+  const int64_t owned = MFGBlockOwned(&hjb->grid->block);
+  const double *ghosted;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscLogEventBegin(hjb->drift_event, 0, 0, 0, 0));
+  for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {
+    hjb->step.drift = GivenDrift(hjb, n);
+    PetscCall(VecPlaceArray(hjb->u, U + n * owned));
+    PetscCall(GetGhosted(hjb, hjb->u, &ghosted));
+    PetscCall(MFGBackendDriftFromValue(hjb->backend, &hjb->step, ghosted, drift));
+    PetscCall(RestoreGhosted(hjb, &ghosted));
+    PetscCall(VecResetArray(hjb->u));
+  }
+  PetscCall(PetscLogEventEnd(hjb->drift_event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

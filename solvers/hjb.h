@@ -1,0 +1,63 @@
+/* The backward sweep of the Hamilton-Jacobi-Bellman equation: implicit Euler, monotone upwind
+ * numerical Hamiltonian (Achdou & Capuzzo-Dolcetta, SIAM J. Numer. Anal. 48(3), 2010), Newton by
+ * SNES.
+ *
+ *   (U^n - U^{n+1})/dt - nu Lap_h U^n + g(x, [D_h U^n]) = F^{n+1}        U^Nt = G
+ *
+ * All solvers take PETSc options with the prefix hjb_ (-hjb_snes_monitor, -hjb_ksp_type, ...). The
+ * default is Newton with full steps; linear systems in 1D by elimination (-hjb_pc_type
+ * tridiagonal), redundantly on every rank, in 2D by BiCGStab with Jacobi to a relative 1e-2: the
+ * Newton residual alone decides when a level is solved. */
+#pragma once
+
+#include <petscsnes.h>
+
+#include "solvers/backend.h"
+#include "solvers/grid.h"
+
+typedef struct {
+  double dt, nu;
+  int steps;
+  MFGHamiltonian hamiltonian;
+  int drift_levels;    /* 0: no given drift; 1: constant in time; steps + 1 */
+  const double *drift; /* borrowed; b, [drift_levels][dim][owned] */
+} MFGHJBSpec;
+
+typedef struct MFGHJB_ *MFGHJB;
+
+/* What a sweep did. reason < 0: the step to `level` failed, with the norms before and after. */
+typedef struct {
+  PetscInt newton, krylov; /* totals of the sweep */
+  double change;           /* max |U - U before the sweep| over the levels 0 .. Nt */
+  double minimum, maximum; /* of U over all levels */
+  int level;
+  SNESConvergedReason reason; /* CONVERGED_ITERATING when all levels were solved */
+  double norm_start, norm_end;
+  char message[256]; /* for people: level, reason, norms */
+} MFGHJBStats;
+
+/* F^{level} into source[owned], level = Nt .. 1. */
+typedef PetscErrorCode (*MFGSourceFunction)(void *context, int level, double *source);
+
+/* Collective on grid->comm. Grid and backend borrowed. */
+PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, const MFGHJBSpec *spec,
+                            MFGHJB *hjb);
+PetscErrorCode MFGHJBDestroy(MFGHJB *hjb);
+
+/* Collective on grid->world. U[steps + 1][owned]: on entry the previous outer iterate (or zeros
+ * with warm = PETSC_FALSE), on exit the solution; U^Nt is set to terminal[owned]. First guess of
+ * level n: the previous iterate plus the change of the level just solved; cold: the level just
+ * solved. A level is solved when the max norm of the residual times dt is below tolerance * max(1,
+ * range of U^{n+1}), or no longer falls at the level of rounding errors, eps max|U^{n+1}| (1 + 4 nu
+ * dt sum 1/h^2). A level that fails is tried once more from the cold guess with a line search that
+ * backtracks; if that fails too, it and the levels before it keep their values, and stats say why:
+ * not a PETSc error. In 1D the result of rank 0 is broadcast, so that every rank has the same bits
+ * on any processor. stats are the same on all ranks. Nothing is allocated but in a second attempt.
+ */
+PetscErrorCode MFGHJBSweep(MFGHJB hjb, MFGSourceFunction source, void *context,
+                           const double *terminal, PetscBool warm, double tolerance, double *U,
+                           MFGHJBStats *stats);
+
+/* Collective on grid->comm. Drift of the agents, b - H_p at central differences, of levels
+ * begin .. end-1: drift[end - begin][dim][owned]. */
+PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U, double *drift);

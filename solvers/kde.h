@@ -1,0 +1,67 @@
+/* Gaussian kernel density estimates of agents on the grid.
+ *
+ *   rho(x) = 1/(N prod_k h_k (2 pi)^(d/2)) sum_j exp(-sum_k (x_k - X_jk)^2 / (2 h_k^2))  at cell
+ * centres,
+ *
+ * by the fast Gauss transform with the cells as boxes (Greengard & Strain, SIAM J. Sci. Stat.
+ * Comput. 12, 1991): agents deposit integer moments in their own cell, the grid convolves them with
+ * Hermite weights. A plan holds bandwidths, order, radius and weight tables of all levels of a
+ * flow. */
+#pragma once
+
+#include "solvers/backend.h"
+#include "solvers/grid.h"
+
+typedef enum { MFG_DENSITY_MOMENTS, MFG_DENSITY_DIRECT } MFGDensityMethod;
+typedef enum { MFG_BANDWIDTH_SILVERMAN, MFG_BANDWIDTH_SCOTT, MFG_BANDWIDTH_FIXED } MFGBandwidthRule;
+
+/* The narrowest kernel, in cells, that a grid can show. */
+#define MFG_BANDWIDTH_MIN_CELLS 0.7
+
+typedef struct MFGDensityPlan_ *MFGDensityPlan;
+
+/* Collective on grid->world; one rank computes the tables, all get the same bits.
+ * bandwidth[levels][dim] in units of length, each >= 0.7 cells (else an error with the remedy);
+ * tolerance relative to the largest density of a crowd: order p is the smallest with
+ * r^p / sqrt(p!) < tolerance / 3, r = max spacing / (2 h). One agent alone in the corner of a cell
+ * can reach d^(p/2) times the tolerance. */
+PetscErrorCode MFGDensityPlanCreate(const MFGGrid *grid, const MFGBackend *backend,
+                                    MFGDensityMethod method, int64_t agents, double tolerance,
+                                    int levels, const double *bandwidth, MFGDensityPlan *plan);
+PetscErrorCode MFGDensityPlanDestroy(MFGDensityPlan *plan);
+
+/* p, at least 3 (mean and variance come from the moments too), and S of MFGScan. */
+int MFGDensityPlanOrder(MFGDensityPlan plan);
+int MFGDensityPlanScale(MFGDensityPlan plan);
+MFGDensityMethod MFGDensityPlanMethod(MFGDensityPlan plan);
+/* Smallest p >= 3 with r^p / sqrt(p!) < tolerance / 3. */
+int MFGDensityOrder(double r, double tolerance);
+/* Number of monomials of total degree < order in dim variables. */
+int MFGMomentTerms(int dim, int order);
+
+/* Not collective. Moments [cells][terms] of all agents -> this rank's owned density, in a fixed
+ * order of summation per cell. */
+PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const int64_t *moments,
+                                  double *density);
+
+/* Collective on grid->world. The exact sum over the agents of all ranks, in the order of their ids.
+ */
+PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRange *agents,
+                                double *density);
+
+/* Mean and variance per axis from the integer moments of one level, the same bits everywhere. On a
+ * periodic axis the variance is the smallest over where the circle is cut, the mean that of this
+ * cut. */
+typedef struct {
+  double mean[MFG_MAX_DIM], variance[MFG_MAX_DIM];
+} MFGSampleStatistics;
+PetscErrorCode MFGMomentStatistics(const MFGBlock *domain, int64_t agents, int order, int scale,
+                                   const int64_t *moments, MFGSampleStatistics *statistics);
+
+/* Scott  h = sd N^(-1/(d+4));  Silverman  h = sd (4/((d+2) N))^(1/(d+4)).  A result below 0.7 cells
+ * is raised to 0.7 cells and *raised set. */
+double MFGBandwidth(MFGBandwidthRule rule, int dim, int64_t agents, double variance, double spacing,
+                    PetscBool *raised);
+
+/* Seconds spent in MFGDensityEvaluate and MFGDensityDirect with this plan, on this rank. */
+double MFGDensityPlanSeconds(MFGDensityPlan plan);

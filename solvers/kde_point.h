@@ -1,0 +1,73 @@
+/* The density estimate at one point: what an agent adds to its cell, and images at the boundaries.
+ *
+ * An agent at X in the cell with centre c has t_a = 2 (X_a - c_a) / spacing_a in [-1, 1] on axis a.
+ * It adds round(t^alpha 2^S), t^alpha = t_x^k t_y^l, to term alpha of its cell, for all k + l < p.
+ * Terms are stored k fastest: (0,0), (1,0), .. (p-1,0), (0,1), .. (p-2,1), .. (0,p-1). Term 0 is
+ * the exact number of agents times 2^S. The bandwidth is not in here, only in the weights. */
+#pragma once
+
+#include "solvers/random.h"
+
+/* Narrow kernels and tight tolerances need at most 26. */
+#define MFG_ORDER_MAX 32
+
+/* S = min(51, 62 - ceil(log2 N)): no sum of N terms can overflow. */
+MFG_HD int MFGMomentScale(int64_t agents) {
+  int bits = 0;
+  while (bits < 62 && (INT64_C(1) << bits) < agents) bits++;
+  return 62 - bits < 51 ? 62 - bits : 51;
+}
+
+/* Number of terms with y power below l: where row l begins. */
+MFG_HD int MFGMomentRow(int order, int l) {
+  return l * order - l * (l - 1) / 2;
+}
+
+/* t^k, k < 32, multiplied in one stated order: ((t^1 t^2) t^4) ..., by the bits of k. */
+MFG_HD double MFGMomentPower(double t, int k) {
+  const double t2 = t * t, t4 = t2 * t2, t8 = t4 * t4, t16 = t8 * t8;
+  double v = k & 1 ? t : 1;
+  v *= k & 2 ? t2 : 1;
+  v *= k & 4 ? t4 : 1;
+  v *= k & 8 ? t8 : 1;
+  return v * (k & 16 ? t16 : 1);
+}
+
+/* round(v 2^S), |v| <= 1, to nearest even: the sum with 1.5 2^52 has the integer in its low bits,
+ * which unlike a conversion to int64 vectorises. Negative terms are two's complement. */
+#define MFG_MOMENT_MAGIC 0x1.8p52
+#define MFG_MOMENT_BIAS UINT64_C(0x4338000000000000)
+MFG_HD uint64_t MFGMomentBits(double v, double scale) {
+  return MFGBitsOfDouble(v * scale + MFG_MOMENT_MAGIC) - MFG_MOMENT_BIAS;
+}
+
+/* The cell that index i beyond the grid stands for, and whether it is mirrored (odd moments change
+ * sign): a kernel wider than the box folds or wraps several times. */
+MFG_HD int MFGImageCell(int cells, int periodic, int i, int *mirrored) {
+  const int period = periodic ? cells : 2 * cells;
+  int j = i % period;
+  j = j < 0 ? j + period : j;
+  *mirrored = j >= cells;
+  return j < cells ? j : period - 1 - j;
+}
+
+/* exp(-q) for q >= 0, relative error below 3e-16; 0 from q = 700 on, before results underflow. */
+MFG_HD double MFGExpNegative(double q) {
+  const double x = q < 700 ? -q : -700;
+  const double shifted = x * 0x1.71547652b82fep+0 + 0x1.8p52;
+  const double n = shifted - 0x1.8p52;
+  const double r = fma(n, -0x1.9ef35793c7673p-41, fma(n, -0x1.62e42fefa2p-1, x));
+  double e = 0x1.af38a71a18cb9p-26;
+  e = fma(e, r, 0x1.2891834686c7ep-22);
+  e = fma(e, r, 0x1.71de0daf7a6ccp-19);
+  e = fma(e, r, 0x1.a019b90eefe8ep-16);
+  e = fma(e, r, 0x1.a01a01a7c3d59p-13);
+  e = fma(e, r, 0x1.6c16c1788b646p-10);
+  e = fma(e, r, 0x1.11111111109b4p-7);
+  e = fma(e, r, 0x1.5555555553d64p-5);
+  e = fma(e, r, 0x1.5555555555556p-3);
+  e = fma(e, r, 0x1.0000000000001p-1);
+  e = fma(r * r, e, 1 + r);
+  const uint64_t power = (MFGBitsOfDouble(shifted) - MFG_MOMENT_BIAS + 1023) << 52;
+  return q < 700 ? e * MFGDoubleOfBits(power) : 0;
+}

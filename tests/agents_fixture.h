@@ -1,0 +1,62 @@
+/* Grids, agents and drifts that the tests of density and agents share. */
+#pragma once
+
+#include "solvers/backend_cpu.h"
+#include "solvers/kde_point.h"
+#include "solvers/particle_point.h"
+#include "solvers/particles.h"
+#include "tests/mfg_test.h"
+
+typedef struct {
+  int dim, cells[2];
+  double lower[2], upper[2];
+  MFGBoundary boundary[2]; /* of both faces of an axis */
+} Box;
+
+static inline void CreateGrid(MPI_Comm comm, const Box *box, MFGGrid *grid) {
+  MFGBoundary faces[2][2];
+  for (int k = 0; k < 2; k++) faces[k][0] = faces[k][1] = box->boundary[k];
+  MFG_OK(MFGGridCreate(comm, box->dim, box->cells, box->lower, box->upper,
+                       (const MFGBoundary(*)[2])faces, grid));
+}
+
+static inline MFGBlock WholeBlock(const MFGGrid *grid) {
+  MFGBlock b = grid->block;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    b.start[k] = 0;
+    b.count[k] = b.cells[k];
+  }
+  return b;
+}
+
+/* Uniform numbers of the test itself. */
+static inline double TestUniform(uint64_t *state) {
+  *state += UINT64_C(0x9e3779b97f4a7c15);
+  uint64_t z = *state;
+  z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+  z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+  return ((double)((z ^ (z >> 31)) >> 11) + 0.5) * 0x1p-53;
+}
+
+static inline double TestNormal(uint64_t *state) {
+  const double u = TestUniform(state), v = TestUniform(state);
+  return sqrt(-2 * log(u)) * cos(2 * PETSC_PI * v);
+}
+
+/* FNV-1a over the bytes. */
+static inline uint64_t Checksum(const void *data, size_t bytes) {
+  const unsigned char *p = data;
+  uint64_t h = UINT64_C(0xcbf29ce484222325);
+  for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * UINT64_C(0x100000001b3);
+  return h;
+}
+
+static inline double LargestError(int64_t n, const double *a, const double *b, double *largest) {
+  double error = 0;
+  *largest = 0;
+  for (int64_t i = 0; i < n; i++) {
+    error = PetscMax(error, fabs(a[i] - b[i]));
+    *largest = PetscMax(*largest, fabs(b[i]));
+  }
+  return error;
+}

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Bad inputs through the whole program: exit code, message, remedy, and nothing written.
+
+    run.py NASHFLOW MPIEXEC [RANKS]
+
+Each line of cases.txt is tried with --validate and as a run, and the bad command lines below.
+"""
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+COMMAND_LINES = [
+    ([], "no command"),
+    (["rnu", "x.yaml"], "did you mean 'run'?"),
+    (["run"], "run needs an input file"),
+    (["run", "x.yaml", "--validat"], "did you mean '--validate'?"),
+    (["run", "x.yaml", "--backend", "cuda"], "use auto or cpu"),
+    (["run", "x.yaml", "--restart", "auto"], "use --restart none"),
+    (["run", "x.yaml", "-log_view"], "options of PETSc go after --"),
+    (["devices"], "not there yet"),
+]
+
+
+def table():
+    for line in (HERE / "cases.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, code, what, remedy = line.split("|")
+            yield name, int(code), what, remedy
+
+
+def attempt(command, code, fragments, scratch, problems):
+    done = subprocess.run(command, cwd=scratch, capture_output=True, timeout=120, check=False)
+    output = (done.stdout + done.stderr).decode(errors="replace")
+    if done.returncode != code:
+        problems.append(f"{command}: exit code {done.returncode}, expected {code}\n{output[:500]}")
+    for fragment in fragments:
+        if fragment not in output:
+            problems.append(f"{command}: no '{fragment}' in\n{output[:500]}")
+    if "PETSC ERROR" in output:
+        problems.append(f"{command}: a PETSc error instead of a message\n{output[:500]}")
+    left = [str(p) for p in pathlib.Path(scratch).rglob("*")]
+    if left:
+        problems.append(f"{command}: left {left}")
+
+
+def main():
+    nashflow = str(pathlib.Path(sys.argv[1]).resolve())
+    start = [sys.argv[2], "-n", sys.argv[3] if len(sys.argv) > 3 else "1", nashflow]
+    problems, tried = [], 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, code, what, remedy in table():
+            for flags in (["--validate"], ["--output", f"{scratch}/run"]):
+                command = [*start, "run", str(HERE / name), *flags]
+                attempt(command, code, (what, remedy), scratch, problems)
+                tried += 1
+        for words, fragment in COMMAND_LINES:
+            attempt([*start, *words], 64, (fragment,), scratch, problems)
+            tried += 1
+    print("\n".join(problems))
+    print(f"{tried} command lines tried, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

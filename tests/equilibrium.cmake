@@ -1,0 +1,28 @@
+mfg_test(anderson.linear SOURCE test_anderson.c NP 1 2 3 LABELS unit)
+
+# Whole runs of the program: mfg_run_test(<case of test_runs.py> <ranks> <labels>)
+function(mfg_run_test case ranks labels)
+  set(test run.${case}.cpu.np${ranks})
+  add_test(NAME ${test} COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/test_runs.py
+    $<TARGET_FILE:nashflow> ${MPIEXEC_EXECUTABLE} ${CMAKE_SOURCE_DIR}/input ${case} ${ranks})
+  set_tests_properties(${test} PROPERTIES PROCESSORS ${ranks} TIMEOUT 300 LABELS "${labels}")
+endfunction()
+
+foreach(ranks 2 3 4)
+  mfg_run_test(ranks_1d ${ranks} parallel)
+  mfg_run_test(ranks_2d ${ranks} parallel)
+endforeach()
+foreach(case rerun torus_residual lq_variance peer honest_failure picard_damped fresh initial
+    step_length given_drift moving_torus discrete_equations)
+  mfg_run_test(${case} 1 verification)
+endforeach()
+foreach(case rerun fresh hjb_failure unwritable dry_run)
+  mfg_run_test(${case} 2 parallel)
+endforeach()
+mfg_run_test(too_many_ranks 5 parallel)
+
+foreach(case torus_1d torus_2d noflux_2d lq_1d lq_mean_field_1d)
+  add_test(NAME verification.${case}.cpu.np2
+    COMMAND ${MPIEXEC_EXECUTABLE} -n 2 $<TARGET_FILE:nashflow> verify ${case})
+  set_tests_properties(verification.${case}.cpu.np2 PROPERTIES PROCESSORS 2 TIMEOUT 600 LABELS verification)
+endforeach()

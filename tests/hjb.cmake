@@ -1,0 +1,8 @@
+mfg_test(grid.layout SOURCE test_grid_layout.c NP 1 2 3 4 5 LABELS unit parallel)
+mfg_test(coupling.cost SOURCE test_coupling_cost.c NP 1 2 4 LABELS unit parallel)
+mfg_test(hjb.tridiagonal SOURCE test_hjb_tridiagonal.c LABELS unit)
+mfg_test(hjb.scheme SOURCE test_hjb_scheme.c LABELS unit)
+mfg_test(hjb.sweep SOURCE test_hjb_sweep.c NP 1 2 3 4 LABELS unit parallel TIMEOUT 300)
+mfg_test(verification.scheme SOURCE test_verification_scheme.c LABELS verification TIMEOUT 300)
+add_executable(bench_hjb bench/bench_hjb.c)
+target_link_libraries(bench_hjb PRIVATE mfg_solvers)

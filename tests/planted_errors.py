@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""Errors a programmer could make, planted one at a time: some test must turn red each time.
+
+    planted_errors.py SOURCE_DIR [-DCMAKE_OPTION=...] [NAME ...]
+
+Builds a copy of the sources, plants an error, rebuilds, runs the quick tests, takes it out again. NAME
+picks plants by a part of their name. A test that only compares bits with a committed checksum does not
+count: whoever changes the code would renew the checksum. Exit code 1 if nothing saw an error.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+
+TESTS = (r"^(anderson\.linear|coupling\.cost|hjb\.(scheme|sweep)|kde\.(accuracy|statistics)"
+         r"|particles\.(point|physics|sweep)|random\.(normal|philox)|verification\.(scheme|lq_1d)"
+         r"|run\.(discrete_equations|given_drift|step_length|torus_residual|ranks_2d))\.cpu\.np[12]$")
+TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_sweep test_kde_accuracy "
+           "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
+           "test_random_normal test_random_philox test_verification_scheme").split()
+# cmocka test whose only answer is a checksum
+CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
+
+# name, file, text, replacement
+PLANTS = [
+    ("sign of H in the residual", "solvers/hjb_point.h",
+     "return r + MFGHamiltonianValue(", "return r - MFGHamiltonianValue("),
+    ("sign of H in residual and Jacobian", "solvers/model.h",
+     "return s / (2 * h->control_cost);", "return -s / (2 * h->control_cost);"),
+    ("upwinding from the wrong side", "solvers/hjb_point.h",
+     "const double forward = MFGNegativePart((high[k] - u) * c->inverse_h[k]);\n"
+     "    const double backward = MFGPositivePart((u - low[k]) * c->inverse_h[k]);",
+     "const double forward = MFGPositivePart((high[k] - u) * c->inverse_h[k]);\n"
+     "    const double backward = MFGNegativePart((u - low[k]) * c->inverse_h[k]);"),
+    ("sign of the control", "solvers/hjb_point.h",
+     "(b ? b[k] : 0) - slope * p[k]", "(b ? b[k] : 0) + slope * p[k]"),
+    ("factor 1/2 of the central difference lost", "solvers/hjb_point.h",
+     "(0.5 * c->inverse_h[k])", "c->inverse_h[k]"),
+    ("control cost ignored", "solvers/model.h",
+     "return 1 / (2 * h->control_cost);", "return 1 / 2.;"),
+
+    ("local coupling dropped", "solvers/coupling.c",
+     "if (cost->coupling.type == MFG_COUPLING_NONE) {", "if (cost) {"),
+    ("mean of the crowd ignored", "solvers/coupling.c",
+     "if (cost->mean_strength != 0) {", "if (!cost) {"),
+    ("factor of the mean ignored", "solvers/coupling.c",
+     "target[axis] = cost->mean_factor * mu[axis];", "target[axis] = mu[axis];"),
+    ("coupling dropped from the problem", "app/problem.c",
+     ".coupling = config->coupling,", ".coupling = {0},"),
+    ("coupling dropped from the running cost of the game", "solvers/equilibrium.c",
+     "PetscCall(MFGCostEvaluate(e->grid, e->backend, &e->spec.running, level, m, source));",
+     "MFGCost alone = e->spec.running;\n  alone.coupling.type = MFG_COUPLING_NONE;\n"
+     "  PetscCall(MFGCostEvaluate(e->grid, e->backend, &alone, level, m, source));"),
+    ("terminal coupling and mean dropped", "app/problem.c",
+     "MakeCost(&c->terminal_cost, terminal, p->terminal);",
+     "(MFGCost){.potential_levels = terminal, .potential = p->terminal};"),
+    ("terminal density a level early", "solvers/equilibrium.c",
+     "x + (s->steps - 1) * e->owned, e->source", "x + (s->steps - 2) * e->owned, e->source"),
+
+    ("nu = sigma^2", "app/problem.c", "c->dynamics.sigma * c->dynamics.sigma / 2,",
+     "c->dynamics.sigma * c->dynamics.sigma,"),
+    ("nu = sigma", "app/problem.c", "c->dynamics.sigma * c->dynamics.sigma / 2,", "c->dynamics.sigma,"),
+    ("agents with sqrt(nu dt)", "solvers/backend_cpu_agents.c",
+     "sqrt(2 * job->nu * job->dt)", "sqrt(job->nu * job->dt)"),
+    ("HJB with nu/2", "solvers/hjb_point.h",
+     "nu * c.inverse_h[k] * c.inverse_h[k]", "nu / 2 * c.inverse_h[k] * c.inverse_h[k]"),
+    ("1/h for 1/h^2 in the diffusion", "solvers/hjb_point.h",
+     "nu * c.inverse_h[k] * c.inverse_h[k]", "nu * c.inverse_h[k]"),
+
+    ("axes swapped in the agents' drift", "solvers/backend_cpu_agents.c",
+     "tile->drift[0][i] = MFGInterpolate(v[0], v[2], wx);\n"
+     "    tile->drift[1][i] = MFGInterpolate(v[1], v[3], wx);",
+     "tile->drift[1][i] = MFGInterpolate(v[0], v[2], wx);\n"
+     "    tile->drift[0][i] = MFGInterpolate(v[1], v[3], wx);"),
+    ("axes swapped in the agents' interpolation", "solvers/backend_cpu_agents.c",
+     "wy = tile->weight[1][i], wx = tile->weight[0][i]", "wy = tile->weight[0][i], wx = tile->weight[1][i]"),
+    ("axes swapped in the drift from the value", "solvers/backend_cpu_grid.c",
+     "drift[k * field + i] = value[k]", "drift[(dim - 1 - k) * field + i] = value[k]"),
+    ("axes swapped in the given drift", "solvers/backend_cpu_grid.c",
+     "row->b[d] = step->drift + d * owned", "row->b[d] = step->drift + (b->dim - 1 - d) * owned"),
+    ("both ghost signs from the first axis", "solvers/backend_cpu_agents.c",
+     "MFGDriftGhost(y, 1, c, j, &sy)", "MFGDriftGhost(y, 0, c, j, &sy)"),
+
+    ("M^n in the HJB step", "solvers/equilibrium.c",
+     "e->x + (level - 1) * e->owned;", "e->x + PetscMax(level - 2, 0) * e->owned;"),
+    ("V of t_n in the HJB step", "solvers/coupling.c",
+     "cost->potential_levels > 1 ? level * owned : 0", "cost->potential_levels > 1 ? (level - 1) * owned : 0"),
+    ("V and M of level n in the HJB step", "solvers/hjb.c",
+     "source(context, n + 1, hjb->source)", "source(context, PetscMax(n, 1), hjb->source)"),
+    ("agents with the control of t_{n+1}", "solvers/hjb.c",
+     "VecPlaceArray(hjb->u, U + n * owned)",
+     "VecPlaceArray(hjb->u, U + PetscMin(n + 1, hjb->spec.steps) * owned)"),
+    ("agents with the given drift of t_{n+1}", "solvers/hjb.c",
+     "  for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {\n"
+     "    hjb->step.drift = GivenDrift(hjb, n);",
+     "  for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {\n"
+     "    hjb->step.drift = GivenDrift(hjb, PetscMin(n + 1, hjb->spec.steps));"),
+    ("HJB with the given drift of t_{n+1}", "solvers/hjb.c",
+     "hjb->step.source = hjb->source;\n  hjb->step.drift = GivenDrift(hjb, n);",
+     "hjb->step.source = hjb->source;\n  hjb->step.drift = GivenDrift(hjb, n + 1);"),
+    ("density of the level before", "solvers/particles.c",
+     "MFGDensityEvaluate(s->plan, n, moments, s->M + n * owned)",
+     "MFGDensityEvaluate(s->plan, n, moments, s->M + PetscMax(n - 1, 0) * owned)"),
+    ("agents go on from the last sweep", "solvers/particles.c",
+     "PetscCall(PetscArraycpy(p->range.position[k], p->initial[k], p->range.count));\n"
+     "  PetscCall(PetscMalloc2((chunk", "(void)k;\n  PetscCall(PetscMalloc2((chunk"),
+
+    ("images wrap at walls", "solvers/kde_point.h",
+     "const int period = periodic ? cells : 2 * cells;", "const int period = periodic ? cells : cells;"),
+    ("no sign of odd moments in the mirror, x", "solvers/backend_cpu_density.c",
+     "const double odd = w->mirrored[e] ? -unit : unit;", "const double odd = unit;"),
+    ("no sign of odd moments in the mirror, y", "solvers/backend_cpu_density.c",
+     "w->weight[q] = mirrored && (l & 1) ? -v : v;", "w->weight[q] = v;"),
+    ("no images at walls", "solvers/backend_cpu_density.c",
+     "(k & 1 ? odd : unit)", "(w->mirrored[e] ? 0 : k & 1 ? odd : unit)"),
+    ("negative images at walls", "solvers/backend_cpu_density.c",
+     "w->weight[q] = mirrored && (l & 1) ? -v : v;", "w->weight[q] = mirrored ? -v : v;"),
+    ("no images at walls, direct", "solvers/backend_cpu_density.c", "if (!periodic && shift - z", "if (0 && shift - z"),
+    ("images of the wrong wall, direct", "solvers/backend_cpu_density.c",
+     "const double period = periodic ? length : 2 * length", "const double period = periodic ? length : length"),
+    ("agents walk through walls", "solvers/particle_point.h",
+     "return x >= a->lower && x <= a->upper ? x : y;", "return x;"),
+    ("agents wrap at walls", "solvers/particle_point.h",
+     "double y = a->lower + fabs(z - folds * (2 * a->length));",
+     "double y = a->lower + (z - floor(z / a->length) * a->length) + 0 * folds;"),
+    ("normal drift even at walls", "solvers/particle_point.h",
+     "if (axis == component) *sign = -1;", "if (axis == component) *sign = 1;"),
+    ("no mirror of the value at walls", "solvers/hjb.c", "  MirrorWalls(b, g);\n", "  (void)MirrorWalls;\n"),
+
+    ("given drift ignored by the agents", "solvers/hjb.c",
+     "  for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {\n"
+     "    hjb->step.drift = GivenDrift(hjb, n);",
+     "  for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {\n"
+     "    hjb->step.drift = NULL;"),
+    ("given drift ignored by the HJB step", "solvers/hjb.c",
+     "hjb->step.source = hjb->source;\n  hjb->step.drift = GivenDrift(hjb, n);",
+     "hjb->step.source = hjb->source;\n  hjb->step.drift = NULL;"),
+    ("given drift not passed on", "app/problem.c", "p->spec.drift = p->drift;", "p->spec.drift_levels = 0;"),
+    ("sign of the given drift in the HJB step", "solvers/hjb_point.h",
+     "      r -= c->inverse_h[k] *\n", "      r += c->inverse_h[k] *\n"),
+    ("damping of Anderson ignored", "solvers/anderson.c",
+     "x[i] -= a->damping * f[i];", "x[i] -= f[i];"),
+    ("damping of Picard ignored", "solvers/equilibrium.c",
+     "? 1.0 / k : s->damping;", "? 1.0 / k : 1;"),
+    ("random numbers drawn anew in every sweep", "solvers/equilibrium.c",
+     "s->fresh ? (uint32_t)it.iteration : 0, Drift,", "(uint32_t)it.iteration, Drift,"),
+    ("same random numbers in every step", "solvers/backend_cpu_agents.c",
+     "c2 = first_block + b,", "c2 = b + 0 * first_block,"),
+    ("same random numbers on both axes", "solvers/backend_cpu_agents.c",
+     "tile->normal[(n - group) * dim + k]", "tile->normal[(n - group) * dim]"),
+    ("initial density ignored", "solvers/particles.c",
+     "total += (int64_t)nearbyint(m0[c] / sum * SAMPLING_WEIGHT);",
+     "total += (int64_t)nearbyint(1. / cells * SAMPLING_WEIGHT);"),
+]
+
+
+def build(directory):
+    """False when the planted error does not compile: then the compiler has caught it."""
+    done = subprocess.run(["cmake", "--build", directory / "build", "-j2", "--target", *TARGETS],
+                          capture_output=True, text=True)
+    (directory / "build.log").write_text(done.stdout + done.stderr)
+    return done.returncode == 0
+
+
+def red_tests(directory):
+    """Test -> names of its failed parts, for the tests that fail."""
+    report = directory / "report.xml"
+    report.unlink(missing_ok=True)
+    subprocess.run(["ctest", "--test-dir", directory / "build", "-R", TESTS, "-j2", "--timeout", "40",
+                    "--output-junit", report], capture_output=True)
+    red, cases = {}, list(xml.etree.ElementTree.parse(report).iter("testcase"))
+    assert len(cases) > 15, f"only {len(cases)} tests ran"
+    for case in cases:
+        if case.get("status") != "run":
+            output = case.findtext("system-out") or ""
+            red[case.get("name")] = sorted(set(re.findall(r"\[  FAILED  \] (\w*[a-z]\w*)$", output, re.M)))
+    return red
+
+
+def checks(red):
+    """Those that state an answer: a test whose failed parts are checksums is left out."""
+    return {name: parts for name, parts in red.items() if not parts or set(parts) - CHECKSUMS}
+
+
+def plant(directory, name, file, text, replacement):
+    """Tests that see the error, or None when it does not compile."""
+    path = directory / "source" / file
+    clean = path.read_text()
+    assert clean.count(text) == 1, f"'{name}': the text to replace is there {clean.count(text)} times in {file}"
+    path.write_text(clean.replace(text, replacement))
+    try:
+        return red_tests(directory) if build(directory) else None
+    finally:
+        path.write_text(clean)
+
+
+def describe(red):
+    short = [re.sub(r"\.cpu", "", n) + (" (checksum)" if n not in checks(red) else "") for n in sorted(red)]
+    return ", ".join(short) or "NONE"
+
+
+def main():
+    source, arguments = pathlib.Path(sys.argv[1]), sys.argv[2:]
+    options = [a for a in arguments if a.startswith("-D")]
+    names = [a for a in arguments if not a.startswith("-D")]
+    missed = []
+    with tempfile.TemporaryDirectory() as tmp:
+        tmp = pathlib.Path(tmp)
+        shutil.copytree(source, tmp / "source", ignore=shutil.ignore_patterns("build*", ".git", "results"))
+        ninja = ["-G", "Ninja"] if shutil.which("ninja") else []  # much faster where little is to build
+        subprocess.run(["cmake", "-S", tmp / "source", "-B", tmp / "build", "-DCMAKE_BUILD_TYPE=Release", *ninja,
+                        *options], check=True, capture_output=True)
+        assert build(tmp), (tmp / "build.log").read_text()[-3000:]
+        red = red_tests(tmp)
+        assert not red, f"red without a planted error: {describe(red)}"
+        for item in PLANTS:
+            if names and not any(n in item[0] for n in names):
+                continue
+            start = time.time()
+            red = plant(tmp, *item)
+            if red is None:
+                print((tmp / "build.log").read_text()[-2000:])
+                missed.append(f"{item[0]} (does not compile)")
+                continue
+            if not checks(red):
+                missed.append(item[0])
+            print(f"{item[0]} [{item[1]}, {time.time() - start:.0f} s]\n    {describe(red)}", flush=True)
+        assert build(tmp)
+        red = red_tests(tmp)
+        assert not red, f"red after the last error was taken out: {describe(red)}"
+    for name in missed:
+        print(f"NOT SEEN: {name}")
+    sys.exit(1 if missed else 0)
+
+
+main()

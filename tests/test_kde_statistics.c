@@ -1,0 +1,159 @@
+/* Mean, variance, bandwidth rules, plan errors, and the mean integrated squared error of Gaussian
+ * samples (verification.md, "Density estimate"). */
+#include "solvers/kde_point.h"
+#include "tests/agents_fixture.h"
+
+#define W MFG_BOUNDARY_NOFLUX
+#define P MFG_BOUNDARY_PERIODIC
+
+static MFGSampleStatistics Statistics(const Box *box, const MFGAgentRange *agents, int order) {
+  MFGGrid grid;
+  const MFGBackend *backend;
+  MFGSampleStatistics s;
+  CreateGrid(PETSC_COMM_SELF, box, &grid);
+  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  const int scale = MFGMomentScale(agents->count);
+  int64_t *m = calloc(MFGBlockCells(&grid.block) * MFGMomentTerms(box->dim, order), sizeof *m);
+  MFG_OK(MFGBackendDeposit(backend, &grid.block, agents, order, scale, m));
+  MFG_OK(MFGMomentStatistics(&grid.block, agents->count, order, scale, m, &s));
+  free(m);
+  MFG_OK(MFGGridDestroy(&grid));
+  return s;
+}
+
+/* Against the two-pass sums over the positions; the two axes differ in everything. */
+static void MeanAndVariance(void **state) {
+  (void)state;
+  enum { N = 5000 };
+  const Box box = {2, {40, 23}, {-1, 10}, {3, 11}, {W, W}};
+  static double x[2][N];
+  uint64_t seed = 4;
+  for (int i = 0; i < N; i++) {
+    x[0][i] = -1 + 4 * TestUniform(&seed) * TestUniform(&seed);
+    x[1][i] = 10 + sqrt(TestUniform(&seed));
+  }
+  const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x[0], x[1]}};
+  for (int order = 3; order < 7; order += 3) {
+    const MFGSampleStatistics s = Statistics(&box, &agents, order);
+    for (int k = 0; k < 2; k++) {
+      long double mean = 0, variance = 0;
+      for (int i = 0; i < N; i++) mean += x[k][i] / (long double)N;
+      for (int i = 0; i < N; i++) variance += (x[k][i] - mean) * (x[k][i] - mean) / N;
+      MFG_ASSERT_NEAR(s.mean[k], (double)mean, 1e-13);
+      MFG_ASSERT_NEAR(s.variance[k] / (double)variance, 1, 1e-12);
+    }
+  }
+}
+
+/* A crowd over the seam of a circle of length 4: in one piece it has mean 3.9 (= -.1) and variance
+ * .01, cut at the seam it would have nearly 4. */
+static void CircleIsCutWhereVarianceIsSmallest(void **state) {
+  (void)state;
+  enum { N = 2000 };
+  const Box box = {1, {50, 1}, {0, 0}, {4, 1}, {P, P}};
+  static double x[N];
+  uint64_t seed = 8;
+  long double mean = 0, variance = 0;
+  for (int i = 0; i < N; i++) {
+    const double y = 3.9 + 0.1 * TestNormal(&seed);
+    x[i] = y >= 4 ? y - 4 : y;
+    mean += y / (long double)N;
+    variance += y * y / (long double)N;
+  }
+  const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x}};
+  const MFGSampleStatistics s = Statistics(&box, &agents, 3);
+  MFG_ASSERT_NEAR(s.mean[0], (double)mean, 1e-12);
+  MFG_ASSERT_NEAR(s.variance[0], (double)(variance - mean * mean), 1e-12);
+}
+
+static void BandwidthRules(void **state) {
+  (void)state;
+  PetscBool raised;
+  /* sd = 2; N = 32: Scott in 1D 2/2 = 1, in 2D 2 32^(-1/6); Silverman in 1D (4/96)^(1/5) 2. */
+  MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SCOTT, 1, 32, 4, 0.1, &raised), 1, 1e-14);
+  assert_false(raised);
+  MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SCOTT, 2, 64, 4, 0.1, &raised), 1, 1e-14);
+  MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SILVERMAN, 1, 32, 4, 0.1, &raised), 1.0592238410488122,
+                  1e-14);
+  MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SILVERMAN, 2, 64, 4, 0.1, &raised), 1, 1e-14);
+  assert_false(raised);
+  MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SCOTT, 1, 32, 4, 2, &raised), 1.4, 1e-14);
+  assert_true(raised);
+}
+
+static void OrderAndErrors(void **state) {
+  (void)state;
+  const Box box = {1, {50, 1}, {0, 0}, {1, 1}, {W, P}};
+  const MFGBackend *backend;
+  MFGGrid grid;
+  MFGDensityPlan plan;
+  CreateGrid(PETSC_COMM_SELF, &box, &grid);
+  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  /* r = 1/4: r^8 / sqrt(8!) = 7.6e-8, r^12 / sqrt(12!) = 2.7e-12; r = 1/16 with 1e-2: the least, 3.
+   */
+  static const double c[][3] = {{2, 1e-6, 8}, {2, 1e-10, 12}, {8, 1e-2, 3}};
+  for (int i = 0; i < 3; i++) {
+    const double h = c[i][0] / 50;
+    MFG_OK(MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, 1000, c[i][1], 1, &h, &plan));
+    assert_int_equal(MFGDensityPlanOrder(plan), (int)c[i][2]);
+    assert_int_equal(MFGDensityPlanScale(plan), 51);
+    MFG_OK(MFGDensityPlanDestroy(&plan));
+  }
+  const double narrow = 0.69 / 50, good = 2.0 / 50;
+  PetscCallVoid(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
+  assert_int_not_equal(
+      MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, 1000, 1e-6, 1, &narrow, &plan), 0);
+  assert_int_not_equal(
+      MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, 1000, 0, 1, &good, &plan), 0);
+  assert_int_not_equal(
+      MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, 0, 1e-6, 1, &good, &plan), 0);
+  PetscCallVoid(PetscPopErrorHandler());
+  MFG_OK(MFGGridDestroy(&grid));
+}
+
+/* Integrated squared errors of independent samples scatter by less than their mean; the mean of 400
+ * repetitions meets the formula within 10% when the formula is right (a factor 2 in h^2 or in the
+ * 1/N term would be 40% and more). */
+static void IntegratedSquaredErrorOfGaussianSamples(void **state) {
+  (void)state;
+  enum { N = 500, REPEATS = 400 };
+  const Box box = {1, {120, 1}, {-6, 0}, {6, 1}, {W, P}};
+  const double s = 0.8, h = 0.25;
+  const MFGBackend *backend;
+  MFGGrid grid;
+  MFGDensityPlan plan;
+  static double x[N], rho[120];
+  uint64_t seed = 12;
+  CreateGrid(PETSC_COMM_SELF, &box, &grid);
+  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, N, 1e-8, 1, &h, &plan));
+  const int order = MFGDensityPlanOrder(plan);
+  const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x}};
+  int64_t *m = malloc(120 * order * sizeof *m);
+  double measured = 0;
+  for (int r = 0; r < REPEATS; r++) {
+    for (int i = 0; i < N; i++) x[i] = s * TestNormal(&seed);
+    memset(m, 0, 120 * order * sizeof *m);
+    MFG_OK(MFGBackendDeposit(backend, &grid.block, &agents, order, MFGDensityPlanScale(plan), m));
+    MFG_OK(MFGDensityEvaluate(plan, 0, m, rho));
+    for (int i = 0; i < 120; i++) {
+      const double c = MFGCellCenter(&grid.block, 0, i);
+      const double exact = exp(-c * c / (2 * s * s)) / (s * sqrt(2 * PETSC_PI));
+      measured += (rho[i] - exact) * (rho[i] - exact) * grid.block.spacing[0] / REPEATS;
+    }
+  }
+  const double pi = PETSC_PI, expected = 1 / sqrt(4 * pi * h * h) / N +
+                                         (1 - 1.0 / N) / sqrt(4 * pi * (s * s + h * h)) -
+                                         2 / sqrt(2 * pi * (2 * s * s + h * h)) +
+                                         1 / sqrt(4 * pi * s * s);
+  MFG_ASSERT_NEAR(measured / expected, 1, 0.1);
+  free(m);
+  MFG_OK(MFGDensityPlanDestroy(&plan));
+  MFG_OK(MFGGridDestroy(&grid));
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(MeanAndVariance), cmocka_unit_test(CircleIsCutWhereVarianceIsSmallest),
+    cmocka_unit_test(BandwidthRules), cmocka_unit_test(OrderAndErrors),
+    cmocka_unit_test(IntegratedSquaredErrorOfGaussianSamples)};
+MFG_TEST_MAIN(tests)

@@ -1,0 +1,196 @@
+/* Flows read from earlier results: exact for multilinear functions, on other grids, over periodic
+ * seams; files that are no results are refused with a reason. */
+#include "tests/output_fixture.h"
+
+#include <fcntl.h>
+#include <hdf5.h>
+#include <unistd.h>
+
+static PetscBool First(void) {
+  PetscMPIInt rank;
+  MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
+  return (PetscBool)!rank;
+}
+
+static double Linear(double t, double x, double y) {
+  return 3 + t + 0.5 * (1 + t) * (x - 1) - 0.7 * (y - 0.125) + 0.3 * (x - 1) * (y - 0.125);
+}
+
+/* The result of 10 steps on the fixture's domain with m from `Linear`, or a periodic wave. */
+static void WriteSource(const char *name, int dim, PetscBool wave, char file[PETSC_MAX_PATH_LEN]) {
+  char path[PETSC_MAX_PATH_LEN];
+  int64_t bytes;
+  Fixture f;
+
+  FixtureCreate(&f, dim, (int[]){20, 10}, 10, 3, 0, 0);
+  MFGBlock *b = &f.grid.block;
+  if (wave)
+    for (int k = 0; k < dim; k++) b->boundary[k][0] = b->boundary[k][1] = MFG_BOUNDARY_PERIODIC;
+  double *m = f.M;
+  for (int n = 0; n <= 10; n++)
+    for (int j = 0; j < b->count[1]; j++)
+      for (int i = 0; i < b->count[0]; i++) {
+        const int cell = b->start[0] + i;
+        const double y = dim > 1 ? MFGCellCenter(b, 1, b->start[1] + j) : 0.125;
+        *m++ = wave ? (cell == 0    ? 2
+                       : cell == 19 ? 4
+                                    : 1)
+                    : Linear(n / 10., MFGCellCenter(b, 0, cell), y);
+      }
+  PathIn(name, path);
+  MFG_OK(MFGResultWrite(path, &f.result, &bytes));
+  MFG_OK(PetscSNPrintf(file, PETSC_MAX_PATH_LEN, "%s/result.h5", path));
+  FixtureDestroy(&f);
+}
+
+/* Inside the outermost centres of the old grid the interpolation is exact; the mass of `Linear` on
+ * the symmetric grid is that of its constant part where no cell is clamped. */
+static void ExactForMultilinear(void **state) {
+  (void)state;
+  const double lower[] = {0.2, -0.3}, upper[] = {1.8, 0.55};
+  const MFGBoundary wall[2][2] = {{MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
+                                  {MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX}};
+  for (int dim = 1; dim <= 2; dim++) {
+    char file[PETSC_MAX_PATH_LEN], *uuid;
+    MFGConfigErrors errors = {0};
+    MFGGrid grid;
+    double *M;
+    WriteSource("linear", dim, PETSC_FALSE, file);
+    MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, dim, (int[]){33, 14}, lower, upper, wall, &grid));
+    const MFGBlock *b = &grid.block;
+    MFG_OK(PetscMalloc1(8 * MFGBlockOwned(b), &M));
+    MFG_OK(MFGResultReadFlow(file, &grid, 1, 7, M, &uuid, &errors));
+    assert_int_equal(errors.count, 0);
+    assert_int_equal(strlen(uuid), 36);
+    const double *m = M;
+    for (int n = 0; n <= 7; n++)
+      for (int j = 0; j < b->count[1]; j++)
+        for (int i = 0; i < b->count[0]; i++) {
+          const double t = n / 7., x = MFGCellCenter(b, 0, b->start[0] + i);
+          const double y = dim > 1 ? MFGCellCenter(b, 1, b->start[1] + j) : 0.125;
+          const double mass = (3 + t) * 1.6 * (dim > 1 ? 0.85 : 1);
+          MFG_ASSERT_NEAR(*m++, Linear(t, x, y) / mass, 1e-13);
+        }
+    MFG_OK(PetscFree(M));
+    MFG_OK(PetscFree(uuid));
+    MFG_OK(MFGGridDestroy(&grid));
+  }
+}
+
+/* New centres between the last and the first old one lie on the line through both; at a wall they
+ * would be constant. */
+static void WrapsOverTheSeam(void **state) {
+  (void)state;
+  const MFGBoundary periodic[2][2] = {{MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC},
+                                      {MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC}};
+  char file[PETSC_MAX_PATH_LEN], *uuid;
+  MFGConfigErrors errors = {0};
+  MFGGrid grid;
+  double M[2 * 40];
+  WriteSource("wave", 1, PETSC_TRUE, file);
+  MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, 1, (int[]){40}, (double[]){0}, (double[]){2}, periodic,
+                       &grid));
+  MFG_OK(MFGResultReadFlow(file, &grid, 1, 1, M, &uuid, &errors));
+  assert_int_equal(errors.count, 0);
+  /* Weights 1/4 and 3/4; the sum over the fine cells is twice the old one: 2 + 4 + 18 = 24. */
+  const double scale = 1 / (48 * 0.05);
+  MFG_ASSERT_NEAR(M[0], 2.5 * scale, 1e-14);
+  MFG_ASSERT_NEAR(M[39], 3.5 * scale, 1e-14);
+  MFG_ASSERT_NEAR(M[1], 1.75 * scale, 1e-14);
+  MFG_ASSERT_NEAR(M[79], 3.5 * scale, 1e-14);
+  MFG_OK(PetscFree(uuid));
+  MFG_OK(MFGGridDestroy(&grid));
+}
+
+static void Refused(const char *file, const char *reason) {
+  char *uuid = NULL;
+  MFGConfigErrors errors = {0};
+  Fixture f;
+  FixtureCreate(&f, 1, (int[]){8}, 3, 1, 0, 0);
+  MFG_OK(MFGResultReadFlow(file, &f.grid, 1, 3, f.M, &uuid, &errors));
+  assert_int_equal(errors.count, 1);
+  assert_null(uuid);
+  if (!strstr(errors.text, reason) || strncmp(errors.text, file, strlen(file)))
+    fail_msg("'%s' does not name %s and say '%s'", errors.text, file, reason);
+  if (First()) print_message("%s", errors.text);
+  MFG_OK(PetscFree(errors.text));
+  FixtureDestroy(&f);
+}
+
+/* What a hand on the file's bytes or objects can do to it. */
+static void Spoil(const char *file, int how) {
+  if (!First()) return;
+  const hid_t h5 = H5Fopen(file, H5F_ACC_RDWR, H5P_DEFAULT);
+  assert_true(h5 >= 0);
+  if (how == 0) {
+    const hid_t a = H5Aopen(h5, "layout_version", H5P_DEFAULT), type = H5Aget_type(a);
+    assert_true(H5Awrite(a, type, "9.0") >= 0);
+    H5Tclose(type);
+    H5Aclose(a);
+  } else if (how == 1) {
+    assert_true(H5Ldelete(h5, "m", H5P_DEFAULT) >= 0);
+    assert_true(H5Lcreate_external("/etc/secret.h5", "/m", h5, "m", H5P_DEFAULT, H5P_DEFAULT) >= 0);
+  } else {
+    double *m;
+    const hid_t d = H5Dopen2(h5, "m", H5P_DEFAULT);
+    MFG_OK(PetscMalloc1(5 * 20, &m));
+    for (int i = 0; i < 100; i++) m[i] = i == 42 ? NAN : 1;
+    assert_true(H5Dwrite(d, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, m) >= 0);
+    MFG_OK(PetscFree(m));
+    H5Dclose(d);
+  }
+  H5Fclose(h5);
+}
+
+static void FlipByte(const char *file) {
+  if (!First()) return;
+  double one = Linear(0, 0.05, 0.125);
+  char bytes[1 << 16];
+  const int fd = open(file, O_RDWR);
+  const ssize_t n = read(fd, bytes, sizeof bytes);
+  for (ssize_t i = 0; i + 8 <= n; i++)
+    if (!memcmp(bytes + i, &one, 8)) {
+      bytes[i] ^= 1;
+      assert_int_equal(pwrite(fd, bytes + i, 1, i), 1);
+      close(fd);
+      return;
+    }
+  fail_msg("the first density was not found in %s", file);
+}
+
+static void RefusesWhatIsNoResult(void **state) {
+  (void)state;
+  char file[PETSC_MAX_PATH_LEN], text[PETSC_MAX_PATH_LEN];
+  const char *reasons[] = {"newer than", "link to elsewhere", "not finite"};
+  PathIn("absent.h5", text);
+  Refused(text, "No such file");
+  PathIn("text.h5", text);
+  if (First()) {
+    const int fd = open(text, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    assert_int_equal(write(fd, "case: 1\n", 8), 8);
+    close(fd);
+  }
+  Refused(text, "is not an HDF5 file");
+  WriteSource("plane", 2, PETSC_FALSE, file);
+  Refused(file, "has 3 dimensions, 2 expected");
+  for (int how = 0; how < 3; how++) {
+    WriteSource("spoiled", 1, PETSC_FALSE, file);
+    Spoil(file, how);
+    MPI_Barrier(PETSC_COMM_WORLD);
+    Refused(file, reasons[how]);
+  }
+  WriteSource("spoiled", 1, PETSC_FALSE, file);
+  FlipByte(file);
+  MPI_Barrier(PETSC_COMM_WORLD);
+  Refused(file, "checksum");
+  WriteSource("spoiled", 1, PETSC_FALSE, file);
+  if (First()) assert_int_equal(truncate(file, 5000), 0);
+  MPI_Barrier(PETSC_COMM_WORLD);
+  Refused(file, "cut short");
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(ExactForMultilinear),
+                                          cmocka_unit_test(WrapsOverTheSeam),
+                                          cmocka_unit_test(RefusesWhatIsNoResult)};
+
+MFG_TEST_MAIN(tests)

@@ -1,0 +1,131 @@
+"""Each script on small results: pictures that show something, exit codes, messages without tracebacks; then on
+runs of the program, whose errors and orders are known.
+
+    test_postprocess.py DATA_DIR SCRIPTS_DIR NASHFLOW INPUT_DIR
+"""
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+
+try:
+    import matplotlib.image
+    import numpy as np
+except ImportError as error:
+    print("skipped:", error)
+    sys.exit(16)
+data, scripts, program, inputs = sys.argv[1:5]
+
+
+def call(script, *args, code=0, env=None):
+    done = subprocess.run([sys.executable, *(["-S"] if env else []), os.path.join(scripts, script), *args],
+                          capture_output=True, text=True)
+    assert done.returncode == code, (script, args, done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout + done.stderr
+
+
+def picture(path):
+    image = matplotlib.image.imread(path)
+    return image.reshape(-1, image.shape[-1])
+
+
+def share(path, low, high):
+    """The share of pixels between two colours."""
+    rgb = picture(path)[:, :3]
+    return ((rgb >= low) & (rgb <= high)).all(axis=1).mean()
+
+
+def run(case, out, *sets):
+    command = [program, "run", os.path.join(inputs, f"{case}.yaml"), "--output", out]
+    for item in sets:
+        command += ["--set", item]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, (command, done.returncode, done.stdout, done.stderr)
+
+
+def check_runs(out):
+    """1D and 2D results of the program itself."""
+    run("peer_1d", f"{out}/peer", "agents.count=5000", "time.steps=20", "equilibrium.tolerance=1e-6")
+    for path in call("plot.py", f"{out}/peer").split():
+        assert os.path.dirname(path) == f"{out}/peer" and len(np.unique(picture(path), axis=0)) > 50, path
+    # Agents of the crowd and arrows are drawn; a torus filled evenly has neither a mean path nor agents.
+    small = ("domain.cells=[24,24]", "time.steps=8", "agents.count=4000", "equilibrium.tolerance=1e-4")
+    red = ((0.8, 0.1, 0.1), (0.9, 0.2, 0.2))
+    run("crowd_2d", f"{out}/crowd", *small)
+    run("torus_2d", f"{out}/torus", *small)
+    for name in ("crowd", "torus"):
+        call("plot.py", f"{out}/{name}", "--levels", "2")
+        assert share(f"{out}/{name}/m.png", (0.97, 0.97, 0.97), (1, 1, 1)) < 0.9
+        marks = share(f"{out}/{name}/m.png", *red)
+        assert (marks > 5e-4) if name == "crowd" else (marks < 1e-4), (name, marks)
+    call("animate.py", f"{out}/crowd", "--out", f"{out}/films/crowd.gif", "--fps", "5")
+    assert os.path.getsize(f"{out}/films/crowd.gif") > 10000
+    text = call("info.py", f"{out}/crowd")
+    assert "24 cells" in text and "converged" in text and "density_residual" in text, text
+
+
+def check_known_error(out):
+    """T1 in one dimension: u against its formula. The bound is one and a half times the error that this number
+    of agents and cells gives; a formula with nu 5% off is beyond it."""
+    run("torus_1d", f"{out}/ring", "domain.cells=[40]", "time.steps=40", "agents.count=20000")
+    names = ["--set", "L=4*pi^2*0.05", "--set", "T=0.5"]
+    def u(nu):
+        return ["--u", f"-2*{nu}*log(1 + 0.8*exp(-L*(T - t))*cos(2*pi*x))", *names]
+    text = call("compare.py", f"{out}/ring", *u(0.05), "--tolerance", "0.0064")
+    largest = float(text.split("largest")[-1].split(",")[0])
+    assert largest > 2e-3, (largest, "better than the scheme can be")
+    call("compare.py", f"{out}/ring", *u(0.0525), "--tolerance", "0.0064", code=1)
+
+
+def check_orders(out):
+    """The value of LQ-1, which no agent changes, converges with order 1, and the seeds give no u error at all."""
+    where = ["--out", f"{out}/study", "--program", program, "--set", "agents.count=2000"]
+    case = os.path.join(inputs, "lq_1d.yaml")
+    call("convergence.py", case, "--cells", "30", "60", "120", "240", *where)
+    with open(f"{out}/study/convergence_cells.csv") as file:
+        rows = list(csv.DictReader(file))
+    found = [float(row["u_order"]) for row in rows[1:]]
+    assert len(found) == 2 and all(0.88 < order < 1.1 for order in found), found
+    call("convergence.py", case, "--seeds", "1", "2", "3", *where)
+    with open(f"{out}/study/convergence_seeds.csv") as file:
+        spread = {row["field"]: float(row["max_deviation"]) for row in csv.DictReader(file)}
+    assert spread["u"] < 1e-12 < 1e-3 < spread["m"], spread
+    peer = os.path.join(inputs, "peer_1d.yaml")
+    loose = ["--set", "equilibrium.max_iterations=3", "--set", "time.steps=10"]
+    assert "did not reach" in call("convergence.py", peer, "--agents", "1e3", "1e4", *loose, *where[:4])
+    for kind in ("cells", "seeds", "agents"):
+        assert len(np.unique(picture(f"{out}/study/convergence_{kind}.png"), axis=0)) > 50
+    assert "exit code 65" in call("convergence.py", f"{out}/absent.yaml", "--seeds", "1", "2", *where, code=1)
+    assert "--program" in call("convergence.py", case, "--seeds", "1", "2", "--program", f"{out}/absent", code=1)
+
+
+with tempfile.TemporaryDirectory() as out:
+    for case in ("1d", "2d", "extreme"):
+        for path in call("plot.py", f"{data}/{case}", "--out", f"{out}/{case}").split():
+            colours = len(np.unique(picture(path), axis=0))
+            assert colours > (20 if "convergence" not in path else 2), (path, colours)
+    call("animate.py", f"{data}/1d", "--out", f"{out}/film.gif")
+    assert os.path.getsize(f"{out}/film.gif") > 1000
+    assert "git_commit" in call("info.py", f"{data}/2d")
+    call("compare.py", f"{data}/2d", f"{data}/2d")
+    call("compare.py", f"{data}/1d", f"{data}/2d", code=2)
+    formula = "exp(-(x-0.5-0.8*t)^2/(2*s^2))/(s*sqrt(2*pi))"
+    call("compare.py", f"{data}/1d", "--m", formula, "--set", "s=0.15", "--tolerance", "1e-12")
+    call("compare.py", f"{data}/1d", "--m", formula, "--set", "s=0.16", "--tolerance", "1e-12", code=1)
+    assert "not allowed" in call("compare.py", f"{data}/1d", "--m", "x.__class__", code=1)
+    call("compare.py", f"{data}/1d", "--m", "-x", "--tolerance", "100")
+    assert "division" in call("compare.py", f"{data}/1d", "--m", "1/0", code=1)
+    assert "NAME=VALUE" in call("compare.py", f"{data}/1d", "--m", "x", "--set", "s", code=2)
+    assert ".gif" in call("animate.py", f"{data}/1d", "--out", f"{out}/film.avi", code=2)
+    assert "error: " in call("plot.py", f"{data}/1d", "--out", "/proc/absent", code=1)
+    assert "no such file" in call("info.py", f"{out}/absent.h5", code=1)
+    assert "not an HDF5 file" in call("info.py", __file__, code=1)
+    assert "apt install python3-h5py" in call("info.py", f"{data}/1d", code=1, env=True)
+    for script in ("plot.py", "animate.py", "compare.py", "convergence.py", "info.py"):
+        assert "usage" in call(script, "--help")
+    check_runs(out)
+    check_known_error(out)
+    check_orders(out)
+print("ok")

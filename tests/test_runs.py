@@ -1,0 +1,448 @@
+#!/usr/bin/env python3
+"""Whole runs of the program: bits over rank counts, reruns, convergence, the discrete equations, exact
+laws under a given drift, stop reasons, exit codes.
+
+    test_runs.py NASHFLOW MPIEXEC INPUT_DIR CASE [RANKS]
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import h5py
+import numpy as np
+
+NASHFLOW, MPIEXEC, INPUTS = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+
+
+def run(case, directory, *sets, ranks=1, expect=0, options=()):
+    """Runs a case, checks the exit code, returns what it printed."""
+    path = case if str(case).endswith(".yaml") else INPUTS / f"{case}.yaml"
+    command = [MPIEXEC, "-n", str(ranks), NASHFLOW, "run", str(path), "--output", str(directory)]
+    for item in sets:
+        command += ["--set", item]
+    done = subprocess.run(command + list(options), capture_output=True, text=True)
+    assert done.returncode == expect, (
+        f"exit code {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def fields(directory, *names):
+    with h5py.File(pathlib.Path(directory) / "result.h5") as f:
+        return [f[name][...] for name in names]
+
+
+def residuals(directory):
+    return fields(directory, "convergence/density_residual", "convergence/value_residual")
+
+
+def status(directory):
+    text = (pathlib.Path(directory) / "STATUS").read_text()
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+SMALL_1D = ("agents.count=3000", "time.steps=12", "domain.cells=[40]", "output.particles=7",
+            "equilibrium.tolerance=1e-9")
+SMALL_2D = ("agents.count=3000", "time.steps=8", "domain.cells=[20,28]", "equilibrium.tolerance=1e-9")
+EVERYTHING = ("m", "u", "particles/position", "series/cost", "series/mean", "series/variance",
+              "convergence/density_residual")
+
+
+def case_ranks_1d(ranks, tmp):
+    """1D: the same bits of everything on any number of ranks, under a coupling and walls."""
+    for case in ("peer_1d", "torus_1d"):
+        run(case, tmp / f"{case}1", *SMALL_1D)
+        run(case, tmp / f"{case}n", *SMALL_1D, ranks=ranks)
+        for one, many in zip(fields(tmp / f"{case}1", *EVERYTHING), fields(tmp / f"{case}n", *EVERYTHING)):
+            assert np.array_equal(one, many), case
+        run(case, tmp / f"{case}s", *SMALL_1D, "agents.seed=2", ranks=ranks)
+        assert not np.array_equal(fields(tmp / f"{case}1", "m")[0], fields(tmp / f"{case}s", "m")[0])
+
+
+def case_ranks_2d(ranks, tmp):
+    """2D: the same answer on any number of ranks to the solver's tolerance. (Ranks that wait spin: more of
+    them than cores make every reduction slow, hence the small grids and few maps.)"""
+    few = SMALL_2D + ("domain.cells=[8,11]", "time.steps=3", "equilibrium.max_iterations=4")
+    for case in ("torus_2d", "noflux_2d"):
+        sets, expect = (SMALL_2D, 0) if ranks == 2 else (few, 2)
+        run(case, tmp / f"{case}1", *sets, expect=expect)
+        run(case, tmp / f"{case}n", *sets, ranks=ranks, expect=expect)
+        for name in ("m", "u"):
+            one, many = fields(tmp / f"{case}1", name)[0], fields(tmp / f"{case}n", name)[0]
+            assert np.max(np.abs(one - many)) < 1e-5 * np.ptp(one), (case, name)
+
+
+def case_rerun(ranks, tmp):
+    """The effective input, defaults included, runs again to the same bits."""
+    run("lq_mean_field_1d", tmp / "a", *SMALL_1D, ranks=ranks)
+    run(tmp / "a" / "effective.yaml", tmp / "b", ranks=ranks)
+    for first, again in zip(fields(tmp / "a", *EVERYTHING), fields(tmp / "b", *EVERYTHING)):
+        assert np.array_equal(first, again)
+
+
+def case_torus_residual(ranks, tmp):
+    """T1 with agents: Anderson brings the outer residual below 1e-10."""
+    run("torus_1d", tmp, "agents.count=20000", "equilibrium.tolerance=1e-10", "equilibrium.memory=10",
+        ranks=ranks)
+    density, value = residuals(tmp)
+    assert density[-1] < 1e-10 and value[-1] < 1e-10
+    assert len(density) < 40
+
+
+def case_lq_variance(ranks, tmp):
+    """LQ-1: the agents' variance at T under the HJB's own drift, within 2, 1 and 0.8 percent of the exact
+    one on 60, 120 and 240 cells (1e6 agents; the sampling error is 0.14 percent)."""
+    for cells, bound in ((60, 0.02), (120, 0.01), (240, 0.008)):
+        run("lq_1d", tmp, "agents.count=1000000", f"domain.cells=[{cells}]", f"time.steps={cells // 2}",
+            "equilibrium.tolerance=1e-6", ranks=ranks)
+        variance = fields(tmp, "series/variance")[0][-1, 0]
+        assert abs(variance / 0.141916910405 - 1) < bound, (cells, variance)
+
+
+def case_peer(ranks, tmp):
+    """Problem P with 50,000 agents converges to 1e-8."""
+    run("peer_1d", tmp, ranks=ranks)
+    density, value = residuals(tmp)
+    assert density[-1] < 1e-8 and value[-1] < 1e-8
+    assert status(tmp)["reason"] == "converged"
+
+
+def case_honest_failure(ranks, tmp):
+    """Undamped Picard at coupling 1 sits in a 2-cycle: said so, exit code 2, result written."""
+    text = run("torus_1d", tmp, "agents.count=5000", "equilibrium.method=picard", "equilibrium.damping=1",
+               "equilibrium.max_iterations=40", "constants.kappa=2", ranks=ranks, expect=2)
+    assert "not converged after 40 iterations" in text and "damping 0.5" in text, text
+    assert status(tmp)["reason"] == "max_iterations" and status(tmp)["exit_code"] == "2"
+    density, _ = residuals(tmp)
+    assert len(density) == 40 and density[-1] > 1e-3
+
+
+def case_picard_damped(ranks, tmp):
+    """Damped Picard and Anderson meet in the same equilibrium; fictitious play approaches it. (With a
+    fixed bandwidth: a rule's depends a little on the first iterates.)"""
+    common = ("agents.count=5000", "equilibrium.tolerance=1e-8", "density.bandwidth=0.04")
+    run("torus_1d", tmp / "a", *common, ranks=ranks)
+    run("torus_1d", tmp / "p", *common, "equilibrium.method=picard", "equilibrium.damping=0.5", ranks=ranks)
+    run("torus_1d", tmp / "f", *common, "equilibrium.method=fictitious_play",
+        "equilibrium.max_iterations=60", ranks=ranks, expect=2)
+    a, p, f = (fields(tmp / d, "m")[0] for d in "apf")
+    assert np.max(np.abs(a - p)) < 1e-6
+    assert np.max(np.abs(a - f)) < 1e-2
+    assert len(residuals(tmp / "a")[0]) < len(residuals(tmp / "p")[0])
+
+
+def case_fresh(ranks, tmp):
+    """Fresh random numbers: the residual stops at the sampling noise, which is the stop reason."""
+    text = run("torus_1d", tmp, "agents.count=5000", "equilibrium.random_numbers=fresh",
+               "equilibrium.method=picard", "equilibrium.damping=0.5", ranks=ranks, expect=2)
+    assert status(tmp)["reason"] == "statistical_floor", text
+    density, _ = residuals(tmp)
+    assert 1e-3 < density[-1] < 0.2
+
+
+def case_initial(ranks, tmp):
+    """A run that starts from an earlier result, here of a coarser grid, needs fewer iterations."""
+    common = ("agents.count=20000", "equilibrium.tolerance=1e-7", "density.bandwidth=0.05")
+    run("torus_1d", tmp / "coarse", *common, "domain.cells=[50]", "time.steps=25", ranks=ranks)
+    run("torus_1d", tmp / "m0", *common, ranks=ranks)
+    start = tmp / "coarse" / "result.h5"
+    run("torus_1d", tmp / "warm", *common, f"equilibrium.initial={start}", ranks=ranks)
+    m0, warm = residuals(tmp / "m0")[0], residuals(tmp / "warm")[0]
+    # the schemes differ by about 1.5e-2 in L1 (50 and 160 cells), the samples by sqrt(2) 1.3e-2
+    assert warm[0] < 0.05 < 0.15 < m0[0], (warm[0], m0[0])
+    assert len(warm) <= len(m0)
+    assert np.max(np.abs(fields(tmp / "m0", "m")[0] - fields(tmp / "warm", "m")[0])) < 1e-5
+    with h5py.File(tmp / "warm" / "result.h5") as f, h5py.File(start) as g:
+        assert f.attrs["parent_uuid"] == g.attrs["uuid"]
+
+def case_step_length(ranks, tmp):
+    """Without a coupling the map is constant: a step of length d leaves 1 - d of the residual."""
+    common = ("agents.count=2000", "domain.cells=[60]", "time.steps=10", "density.bandwidth=[0.3]",
+              "equilibrium.tolerance=1e-6", "equilibrium.max_iterations=4")
+    for method, damping, left in (("picard", 0.3, [1, 0.7, 0.49, 0.343]), ("picard", 0.6, [1, 0.4, 0.16, 0.064]),
+                                  ("anderson", 0.3, [1, 0.7]), ("fictitious_play", 0.3, [1, 0])):
+        run("lq_1d", tmp, *common, f"equilibrium.method={method}", f"equilibrium.damping={damping}", ranks=ranks,
+            expect=2 if method == "picard" else 0)
+        density = residuals(tmp)[0]
+        assert np.allclose(density[:len(left)], density[0] * np.array(left), atol=2e-6), (method, damping, density)
+
+
+GIVEN_DRIFT = """
+domain: {lower: [-4], upper: [4], cells: [100], boundary: [noflux]}
+time: {horizon: 1, steps: 20}
+dynamics: {sigma: 0.4, drift: ["-1.5*(x - 2*t)"]}
+agents: {count: 400000, initial_density: "exp(-2*(x + 0.5)^2)"}
+"""
+
+
+def case_given_drift(ranks, tmp):
+    """Without costs u is 0 and the agents follow b = -1.5 (x - 2 t): the scheme keeps a Gaussian Gaussian,
+    mean' = mean + dt b(t_n, mean), v' = (1 - 1.5 dt)^2 v + sigma^2 dt."""
+    (tmp / "case.yaml").write_text(GIVEN_DRIFT)
+    run(tmp / "case.yaml", tmp, ranks=ranks)
+    u, mean, variance, time = fields(tmp, "u", "series/mean", "series/variance", "time")
+    assert np.max(np.abs(u)) < 1e-12
+    dt, count, mu, v = 0.05, 400000, -0.5, 0.25 + 0.08**2 / 12  # uniform in a cell of m0
+    for n, t in enumerate(time):
+        assert abs(mean[n, 0] - mu) < 4.5 * np.sqrt(v / count), (n, mean[n, 0], mu)
+        assert abs(variance[n, 0] - v) < 4.5 * v * np.sqrt(2 / count), (n, variance[n, 0], v)
+        mu, v = mu - 1.5 * dt * (mu - 2 * t), (1 - 1.5 * dt)**2 * v + 0.4**2 * dt
+
+
+MOVING_TORUS = """
+constants: {nu: 0.05, T: 0.5, eps: 0.8, del: 0.8, L: "4*pi^2*nu", Z: "1 + eps*del*exp(-L*T)/2", w: "2*pi"}
+domain: {lower: [0], upper: [1], cells: [20], boundary: [periodic]}
+time: {horizon: 0.5, steps: 20}
+dynamics: {sigma: 0.31622776601683794, drift: ["0.6"]}
+running_cost:
+  potential: "-(1 + eps*exp(-L*(T-t))*cos(w*(x - 0.6*t)))*(1 + del*exp(-L*t)*cos(w*(x - 0.6*t)))/Z"
+  coupling: {type: power, strength: 1, exponent: 1}
+terminal_cost: {potential: "-2*nu*log(1 + eps*cos(w*(x - 0.6*T)))"}
+agents: {count: 200000, initial_density: "(1 + eps*exp(-L*T)*cos(w*x))*(1 + del*cos(w*x))"}
+equilibrium: {tolerance: 1e-8}
+"""
+
+
+def case_moving_torus(ranks, tmp):
+    """T1 seen from a train: under the drift b = 0.6 the equilibrium is that of T1 at x - 0.6 t. The bounds
+    of u: T1's errors 2.6e-3 and 1.3e-3, the upwind drift's, of order 0.6/(2 cells) relative to nu, and the
+    noise of the agents."""
+    (tmp / "case.yaml").write_text(MOVING_TORUS)
+    nu, T, decay = 0.05, 0.5, 0.2 * np.pi**2
+    for cells, u_bound, m_bound in ((40, 4.5e-3, 2.5e-2), (80, 3e-3, 1.7e-2)):
+        run(tmp / "case.yaml", tmp, f"domain.cells=[{cells}]", f"time.steps={cells}",
+            f"density.bandwidth={1 / cells}", ranks=ranks)
+        m, u, x, t = fields(tmp, "m", "u", "x", "time")
+        wave, t = np.cos(2 * np.pi * (x[None, :] - 0.6 * t[:, None])), t[:, None]
+        phi, psi = 1 + 0.8 * np.exp(-decay * (T - t)) * wave, 1 + 0.8 * np.exp(-decay * t) * wave
+        exact = phi * psi / (1 + 0.32 * np.exp(-decay * T))
+        u_error = np.max(np.abs(u + 2 * nu * np.log(phi)))
+        m_error = np.max(np.mean(np.abs(m - exact), axis=1))
+        print(f"{cells} cells: u {u_error:.3e}, m {m_error:.3e}")
+        assert u_error < u_bound and m_error < m_bound, (cells, u_error, m_error)
+
+
+class Discrete:
+    """The scheme, stated again for whole arrays: fields are indexed [x, y], in one dimension [x]."""
+
+    def __init__(self, lower, upper, cells, periodic):
+        self.lower, self.upper, self.cells, self.periodic = map(np.array, (lower, upper, cells, periodic))
+        self.h = (self.upper - self.lower) / self.cells
+        self.center = [a + (np.arange(n) + 0.5) * h for a, n, h in zip(lower, cells, self.h)]
+        self.grid = np.meshgrid(*self.center, indexing="ij")
+
+    def neighbours(self, u, axis):
+        padded = self.pad(u, axis, 1)
+        return (np.take(padded, range(self.cells[axis]), axis), np.take(padded, range(2, self.cells[axis] + 2), axis))
+
+    def pad(self, u, axis, wall_sign):
+        first, last = np.take(u, [0], axis), np.take(u, [-1], axis)
+        ends = (last, first) if self.periodic[axis] else (wall_sign * first, wall_sign * last)
+        return np.concatenate((ends[0], u, ends[1]), axis)
+
+    def hjb(self, u, after, dt, nu, cost, exponent, drift, source):
+        """Residual of implicit Euler with the upwind Hamiltonian |p|^b/(b c)."""
+        residual, s = (u - after) / dt - source, 0
+        for axis in range(u.ndim):
+            low, high = self.neighbours(u, axis)
+            forward, backward = (high - u) / self.h[axis], (u - low) / self.h[axis]
+            residual -= nu * (forward - backward) / self.h[axis]
+            residual -= np.maximum(drift[axis], 0) * forward + np.minimum(drift[axis], 0) * backward
+            s = s + np.minimum(forward, 0)**2 + np.maximum(backward, 0)**2
+        return residual + s**(exponent / 2) / (exponent * cost)
+
+    def velocity(self, u, cost, exponent, drift):
+        """b - H_p with central differences, per axis."""
+        p = [(high - low) / (2 * h) for (low, high), h in
+             zip((self.neighbours(u, k) for k in range(u.ndim)), self.h)]
+        s = sum(q**2 for q in p)
+        return [drift[k] - s**(exponent / 2 - 1) * p[k] / cost for k in range(u.ndim)]
+
+    def interpolate(self, field, component, x):
+        """Multilinear; at a wall the component normal to it is odd."""
+        for axis in range(len(self.cells)):
+            field = self.pad(field, axis, -1 if axis == component else 1)
+        y = (x - self.lower) / self.h + 0.5
+        i = np.floor(y).astype(int)
+        value = 0
+        for corner in np.ndindex(*(2,) * x.shape[1]):
+            weight = np.prod(np.where(corner, y - i, 1 - (y - i)), axis=1)
+            value = value + weight * field[tuple((i + corner).T)]
+        return value
+
+    def density(self, x, width):
+        """Sum over the agents and their images of Gaussian kernels."""
+        kernel = []
+        for k, c in enumerate(self.center):
+            length = self.upper[k] - self.lower[k]
+            images = [x[:, k] + j * length for j in (-1, 0, 1)] if self.periodic[k] else [
+                x[:, k], 2 * self.lower[k] - x[:, k], 2 * self.upper[k] - x[:, k]]
+            kernel.append(sum(np.exp(-((c[None, :] - y[:, None]) / width[k])**2 / 2) for y in images)
+                          / (width[k] * np.sqrt(2 * np.pi)))
+        return (kernel[0].T @ kernel[1] if len(kernel) > 1 else kernel[0].sum(axis=0)) / len(x)
+
+
+LINE = """
+domain: {lower: [-1], upper: [1.5], cells: [50], boundary: [noflux]}
+time: {horizon: 0.6, steps: 12}
+dynamics: {sigma: 0.3, drift: ["2*t - 0.5*x"]}
+hamiltonian: {type: power, control_cost: 0.7, exponent: 2.5}
+running_cost:
+  potential: "3*t*x^2"
+  coupling: {type: power, strength: 0.3, exponent: 1}
+  mean: {strength: 1.5, factor: 0.6}
+terminal_cost:
+  potential: "x"
+  coupling: {type: power, strength: 0.2, exponent: 2}
+  mean: {strength: 0.5, factor: -1}
+agents: {count: 20000, initial_density: "exp(-8*(x - 0.2)^2)"}
+density: {bandwidth: [0.11], tolerance: 1e-9}
+equilibrium: {tolerance: 1e-9, damping: 0.5}
+output: {particles: 20000}
+"""
+ROOM = """
+domain: {lower: [0, -1], upper: [1, 1], cells: [18, 24], boundary: [periodic, noflux]}
+time: {horizon: 0.6, steps: 12}
+dynamics: {sigma: 0.3, drift: ["sin(2*pi*x) + 2*t", "x - 3*t*y"]}
+running_cost:
+  potential: "(1 + 4*t)*(cos(2*pi*x) + y^2)"
+  coupling: {type: power, strength: 0.3, exponent: 1}
+terminal_cost:
+  potential: "0.2*sin(2*pi*x)*y"
+  coupling: {type: power, strength: 0.1, exponent: 1}
+agents: {count: 20000, initial_density: "(1 + 0.5*sin(2*pi*x))*(1.5 + y)"}
+density: {bandwidth: [0.09, 0.13], tolerance: 1e-9}
+equilibrium: {tolerance: 1e-9, damping: 0.5}
+output: {particles: 20000}
+"""
+
+
+def pull(d, m, strength, factor):
+    x = d.grid[0]
+    return strength / 2 * (x - factor * np.sum(x * m) * d.h[0])**2
+
+
+DISCRETE = {
+    "line": dict(
+        text=LINE, sigma=0.3, box=([-1], [1.5], [50], [False]), cost=0.7, exponent=2.5, width=[0.11],
+        drift=lambda d, t: [2 * t - 0.5 * d.grid[0]],
+        running=lambda d, t, m: 3 * t * d.grid[0]**2 + 0.3 * m + pull(d, m, 1.5, 0.6),
+        terminal=lambda d, m: d.grid[0] + 0.2 * m**2 + pull(d, m, 0.5, -1)),
+    "room": dict(
+        text=ROOM, sigma=0.3, box=([0, -1], [1, 1], [18, 24], [True, False]), cost=1, exponent=2, width=[0.09, 0.13],
+        drift=lambda d, t: [np.sin(2 * np.pi * d.grid[0]) + 2 * t, d.grid[0] - 3 * t * d.grid[1]],
+        running=lambda d, t, m: (1 + 4 * t) * (np.cos(2 * np.pi * d.grid[0]) + d.grid[1]**2) + 0.3 * m,
+        terminal=lambda d, m: 0.2 * np.sin(2 * np.pi * d.grid[0]) * d.grid[1] + 0.1 * m)}
+
+
+DISCRETE["still room"] = dict(DISCRETE["room"], sigma=1e-7, box=([0, -1], [1, 1], [18, 24], [False, False]),
+                              text=ROOM.replace("[periodic, noflux]", "[noflux, noflux]"))
+
+
+def check_steps(d, x, velocity, dt, sigma):
+    """(X' - X - dt v)/(sigma sqrt dt) are independent normal numbers: mean, variance, and no correlation
+    with the other axis, with any velocity, or with how much it changes in one level. Agents near a wall are left out."""
+    sums, noise = {}, sigma * np.sqrt(dt)
+    for n in range(len(x) - 2):
+        v = [d.interpolate(velocity[n][k], k, x[n]) for k in range(x.shape[2])]
+        change = [d.interpolate(velocity[n + 1][k], k, x[n]) - v[k] for k in range(x.shape[2])]
+        y = x[n] + dt * np.stack(v, axis=1)
+        inside = np.all(d.periodic | ((y > d.lower + 6 * noise) & (y < d.upper - 6 * noise)), axis=1)
+        z = x[n + 1] - y
+        z = np.where(d.periodic, z - np.round(z / (d.upper - d.lower)) * (d.upper - d.lower), z) / noise
+        for k in range(x.shape[2]):
+            e = z[inside, k]
+            tests = {"mean": np.ones(len(e)), **{f"velocity {j}": w[inside] for j, w in enumerate(v)},
+                     **{f"change {j}": w[inside] for j, w in enumerate(change)},
+                     **{f"noise {j}": z[inside, j] for j in range(k)}}
+            for name, w in tests.items():
+                s = sums.setdefault((k, name), [0, 0])
+                s[0] += np.sum(e * w)
+                s[1] += np.sum(w**2)
+            s = sums.setdefault((k, "variance"), [0, 0])
+            s[0] += np.sum(e**2 - 1)
+            s[1] += 2 * len(e)
+    scores = {name: s[0] / np.sqrt(s[1]) for name, s in sums.items()}
+    assert max(map(abs, scores.values())) < 4.5, scores
+
+
+def check_paths(d, x, velocity, dt):
+    """Without noise X' is X + dt v, mirrored at the walls, for every agent."""
+    for n in range(len(x) - 1):
+        v = [d.interpolate(velocity[n][k], k, x[n]) for k in range(x.shape[2])]
+        y = x[n] + dt * np.stack(v, axis=1)
+        y = np.where(y < d.lower, 2 * d.lower - y, np.where(y > d.upper, 2 * d.upper - y, y))
+        worst = np.max(np.abs(x[n + 1] - y), axis=0)
+        assert np.all(worst < 1e-6), (n, worst)
+
+
+def check_discrete(name, case, ranks, tmp):
+    (tmp / "case.yaml").write_text(case["text"])
+    run(tmp / "case.yaml", tmp, f"dynamics.sigma={case['sigma']}", ranks=ranks)
+    d, dt, sigma = Discrete(*case["box"]), 0.05, case["sigma"]
+    m, u, x, time = fields(tmp, "m", "u", "particles/position", "time")
+    m, u = (np.swapaxes(a, 1, -1) for a in (m, u))  # stored [t, y, x]
+    residual, velocity = [], []
+    for n, t in enumerate(time):
+        drift = case["drift"](d, t)
+        velocity.append(d.velocity(u[n], case["cost"], case["exponent"], drift))
+        assert np.max(np.abs(d.density(x[n], case["width"]) - m[n])) < 1e-6, (name, n, "density")
+        if n + 1 < len(time):
+            source = case["running"](d, time[n + 1], m[n + 1])
+            residual.append(np.max(np.abs(d.hjb(u[n], u[n + 1], dt, sigma**2 / 2, case["cost"], case["exponent"],
+                                                drift, source))))
+    print(name, "residual of the HJB equation", max(residual))
+    assert np.max(np.abs(u[-1] - case["terminal"](d, m[-1]))) < 1e-6, (name, "terminal cost")
+    assert max(residual) < 1e-5, (name, residual)
+    if sigma > 1e-6:
+        check_steps(d, x, velocity, dt, sigma)
+    else:
+        check_paths(d, x, velocity, dt)
+
+
+def case_discrete_equations(ranks, tmp):
+    """A result satisfies the equations of the scheme, stated here again: at every level the HJB equation
+    with the density it is given with, the agents' steps, and the density of the agents' positions."""
+    for name, case in DISCRETE.items():  # the last without noise: agents at walls too
+        check_discrete(name, case, ranks, tmp)
+
+
+def case_hjb_failure(ranks, tmp):
+    """A Newton solve that fails stops the run with level and reason, exit code 3, no result."""
+    text = run("torus_1d", tmp, *SMALL_1D, ranks=ranks, expect=3,
+               options=("--", "-hjb_snes_max_it", "1"))
+    assert "level" in text
+    assert status(tmp)["reason"] == "hjb_failed" and not (tmp / "result.h5").exists()
+
+
+def case_too_many_ranks(ranks, tmp):
+    """More ranks than the grid can bear: refused with the number that works."""
+    text = run("torus_2d", tmp, *SMALL_2D[:2], "domain.cells=[3,3]", ranks=5, expect=75)
+    assert "start at most 4 ranks" in text, text
+    assert not (tmp / "result.h5").exists()
+
+
+def case_unwritable(ranks, tmp):
+    """An output directory that cannot be made: exit code 74, said which and why."""
+    (tmp / "file").write_text("in the way")
+    text = run("torus_1d", tmp / "file" / "sub", *SMALL_1D, "equilibrium.max_iterations=1", ranks=ranks,
+               expect=74)
+    assert "cannot write" in text and "file/sub" in text, text
+
+
+def case_dry_run(ranks, tmp):
+    """--validate and --dry-run write nothing."""
+    assert "valid" in run("crowd_2d", tmp / "x", ranks=ranks, options=("--validate",))
+    text = run("crowd_2d", tmp / "x", ranks=ranks, options=("--dry-run",))
+    assert "memory" in text and "disk" in text and not (tmp / "x").exists()
+
+
+def main():
+    case, ranks = sys.argv[4], int(sys.argv[5]) if len(sys.argv) > 5 else 1
+    with tempfile.TemporaryDirectory() as tmp:
+        globals()[f"case_{case}"](ranks, pathlib.Path(tmp))
+    print(f"{case} on {ranks} ranks: passed")
+
+
+main()
