@@ -18,6 +18,11 @@ struct MFGParticles_ {
   MFGAgentRange range;          /* owned positions */
   double *initial[MFG_MAX_DIM]; /* owned; positions at t = 0 */
   int64_t *cumulative;          /* owned; [cells] */
+  /* Kept between sweeps: the system clears the pages of fresh memory, which costs as much as a
+   * chunk. */
+  int64_t *moments; /* owned; [moments_size] */
+  double *drift;    /* owned; [drift_size] */
+  int64_t moments_size, drift_size;
 };
 
 static PetscErrorCode CheckSpec(const MFGGrid *grid, const MFGParticlesSpec *spec) {
@@ -111,6 +116,8 @@ PetscErrorCode MFGParticlesDestroy(MFGParticles *particles) {
   for (int k = 0; k < p->domain.dim; k++)
     PetscCall(PetscFree2(p->range.position[k], p->initial[k]));
   PetscCall(PetscFree(p->cumulative));
+  PetscCall(PetscFree(p->moments));
+  PetscCall(PetscFree(p->drift));
   PetscCall(PetscFree(*particles));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -121,8 +128,8 @@ typedef struct {
   MFGDensityPlan plan;
   MFGScan scan;
   int64_t field;    /* integers of one level's moments */
-  int64_t *moments; /* owned; [chunk + 1][field], slot 0 is level 0 in the first chunk */
-  double *drift;    /* owned; [chunk][dim][cells] */
+  int64_t *moments; /* borrowed; [chunk + 1][field], slot 0 is level 0 in the first chunk */
+  double *drift;    /* borrowed; [chunk][dim][cells] */
   double *M;        /* borrowed */
   MFGSampleStatistics *statistics; /* borrowed */
 } Sweep;
@@ -195,6 +202,21 @@ static PetscErrorCode SweepChunk(Sweep *s, int begin, int end, MFGDriftFunction 
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode Reserve(MFGParticles p, int64_t moments, int64_t drift) {
+  PetscFunctionBeginUser;
+  if (moments > p->moments_size) {
+    PetscCall(PetscFree(p->moments));
+    PetscCall(PetscMalloc1(moments, &p->moments));
+    p->moments_size = moments;
+  }
+  if (drift > p->drift_size) {
+    PetscCall(PetscFree(p->drift));
+    PetscCall(PetscMalloc1(drift, &p->drift));
+    p->drift_size = drift;
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t iteration,
                                  MFGDriftFunction drift, void *context, double *M,
                                  MFGSampleStatistics *statistics) {
@@ -215,10 +237,11 @@ PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t i
       ChunkLength(&p->domain, MFGDensityPlanMethod(plan), s.scan.order, p->spec.steps);
   for (int k = 0; k < dim; k++)
     PetscCall(PetscArraycpy(p->range.position[k], p->initial[k], p->range.count));
-  PetscCall(PetscMalloc2((chunk + 1) * s.field, &s.moments, chunk * dim * cells, &s.drift));
+  PetscCall(Reserve(p, (chunk + 1) * s.field, chunk * dim * cells));
+  s.moments = p->moments;
+  s.drift = p->drift;
   for (int begin = 0; begin < p->spec.steps; begin += chunk)
     PetscCall(SweepChunk(&s, begin, PetscMin(begin + chunk, p->spec.steps), drift, context));
-  PetscCall(PetscFree2(s.moments, s.drift));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
