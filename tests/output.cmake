@@ -13,7 +13,7 @@ foreach(np 1 2 3 4)
 endforeach()
 
 function(mfg_python_test name script)
-  cmake_parse_arguments(T "" "FIXTURE" "ARGS" ${ARGN})
+  cmake_parse_arguments(T "" "" "FIXTURE;ARGS" ${ARGN})
   add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/${script} ${T_ARGS})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 16 LABELS "unit;io"
     FIXTURES_REQUIRED "${T_FIXTURE}")
@@ -23,7 +23,7 @@ foreach(np 1 2 3 4)
   mfg_python_test(output.read.cpu.np${np} test_output_read.py FIXTURE output_np${np} ARGS ${output_data}/np${np})
 endforeach()
 mfg_python_test(output.same_bits.cpu.np4 test_output_same_bits.py
-  FIXTURE "output_np1;output_np2;output_np3;output_np4"
+  FIXTURE output_np1 output_np2 output_np3 output_np4
   ARGS ${output_data}/np1 ${output_data}/np2 ${output_data}/np3 ${output_data}/np4)
 mfg_python_test(output.xdmf.cpu.np2 test_output_xdmf.py FIXTURE output_np2 ARGS ${output_data}/np2)
 mfg_python_test(postprocess.scripts.cpu.np1 test_postprocess.py FIXTURE output_np1
