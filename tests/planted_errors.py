@@ -108,7 +108,7 @@ PLANTS = [
      "MFGDensityEvaluate(s->plan, n, moments, s->M + PetscMax(n - 1, 0) * owned)"),
     ("agents go on from the last sweep", "solvers/particles.c",
      "PetscCall(PetscArraycpy(p->range.position[k], p->initial[k], p->range.count));\n"
-     "  PetscCall(PetscMalloc2((chunk", "(void)k;\n  PetscCall(PetscMalloc2((chunk"),
+     "  PetscCall(Reserve(", "(void)k;\n  PetscCall(Reserve("),
 
     ("images wrap at walls", "solvers/kde_point.h",
      "const int period = periodic ? cells : 2 * cells;", "const int period = periodic ? cells : cells;"),
