@@ -18,8 +18,7 @@ struct MFGParticles_ {
   MFGAgentRange range;          /* owned positions */
   double *initial[MFG_MAX_DIM]; /* owned; positions at t = 0 */
   int64_t *cumulative;          /* owned; [cells] */
-  /* Kept between sweeps: the system clears the pages of fresh memory, which costs as much as a
-   * chunk. */
+  /* Kept between sweeps: the system would clear the pages of fresh memory in each. */
   int64_t *moments; /* owned; [moments_size] */
   double *drift;    /* owned; [drift_size] */
   int64_t moments_size, drift_size;
@@ -202,6 +201,7 @@ static PetscErrorCode SweepChunk(Sweep *s, int begin, int end, MFGDriftFunction 
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Room for so many integers of moments and numbers of drift; contents are not kept. */
 static PetscErrorCode Reserve(MFGParticles p, int64_t moments, int64_t drift) {
   PetscFunctionBeginUser;
   if (moments > p->moments_size) {
