@@ -85,11 +85,12 @@ static PetscErrorCode SweepDrift(void *context, int begin, int end, double *drif
   PetscFunctionBeginUser;
   for (int n = begin; n < end; n++)
     for (int k = 0; k < b->dim; k++)
-      for (int j = 0; j < b->cells[1]; j++)
-        for (int i = 0; i < b->cells[0]; i++) {
-          const double s = k ? (j + 0.5) / b->cells[1] : (i + 0.5) / b->cells[0];
-          *drift++ = (0.5 - s) * (1 + 0.5 * n / p->spec.steps);
-        }
+      for (int64_t c = 0; c < MFGBlockOwned(b); c++) {
+        const int64_t at[3] = {c % b->count[0], c / b->count[0] % b->count[1],
+                               c / b->count[0] / b->count[1]};
+        const double s = ((double)at[k] + b->start[k] + 0.5) / b->cells[k];
+        *drift++ = (0.5 - s) * (1 + 0.5 * n / p->spec.steps);
+      }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -112,7 +113,8 @@ static PetscErrorCode SweepCreate(const MFGProblem *p, MFGDensityMethod method, 
                                  .initial_density = p->initial_density,
                                  .nu = p->spec.nu,
                                  .dt = p->spec.horizon / p->spec.steps,
-                                 .steps = p->spec.steps};
+                                 .steps = p->spec.steps,
+                                 .decomposition = p->spec.decomposition};
   double *h;
 
   PetscFunctionBeginUser;
@@ -166,6 +168,8 @@ static PetscErrorCode PrintRow(MPI_Comm comm, const char *label, int order, cons
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static const char *const exponents[] = {"", "^2", "^3"};
+
 /* Moments at three tolerances, beside the direct sum where it is affordable, on one case. */
 static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *name, int count,
                                      const char *const sets[], PetscBool direct) {
@@ -178,13 +182,13 @@ static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *name, int count,
   PetscCall(CaseCreate(comm, name, count, sets, &c));
   const MFGProblem *p = &c.problem;
   const double work = (double)p->spec.agents * p->spec.steps;
-  PetscCall(
-      PetscPrintf(comm,
-                  "%s: %lld agents, %d%s cells, %d steps, h = 2 cells\n"
-                  "  density            order   first ms   later ms  ns/agent-step  direct/this"
-                  "  difference\n",
-                  name, (long long)p->spec.agents, p->grid.block.cells[0],
-                  p->grid.block.dim > 1 ? "^2" : "", p->spec.steps));
+  PetscCall(PetscPrintf(
+      comm,
+      "%s: %lld agents, %d%s cells, %d steps, h = 2 cells; %s (%s)\n"
+      "  density            order   first ms   later ms  ns/agent-step  direct/this"
+      "  difference\n",
+      name, (long long)p->spec.agents, p->grid.block.cells[0], exponents[p->grid.block.dim - 1],
+      p->spec.steps, MFGDecompositionName(p->spec.decomposition), p->model.reason));
   if (direct) {
     PetscCall(SweepCreate(p, MFG_DENSITY_DIRECT, 1e-6, 2, &exact));
     PetscCall(TimeWork(comm, SweepWork, &exact, &reference));
@@ -207,11 +211,18 @@ static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *name, int count,
 }
 
 static PetscErrorCode BenchSweep(MPI_Comm comm) {
-  const char *large[] = {"time.steps=10"};
+  const char *replicated[] = {"time.steps=10", "parallel.decomposition=replicated"};
+  const char *domain[] = {"time.steps=10", "parallel.decomposition=domain"};
+  PetscMPIInt size;
 
   PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
   PetscCall(BenchSweepCase(comm, "reference_1d", 0, NULL, PETSC_TRUE));
-  PetscCall(BenchSweepCase(comm, "crowd_2d_large", 1, large, PETSC_FALSE));
+  PetscCall(BenchSweepCase(comm, "crowd_2d_large", 2, replicated, PETSC_FALSE));
+  PetscCall(BenchSweepCase(comm, "torus_3d", 2, replicated, PETSC_FALSE));
+  if (size == 1) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(BenchSweepCase(comm, "crowd_2d_large", 2, domain, PETSC_FALSE));
+  PetscCall(BenchSweepCase(comm, "torus_3d", 2, domain, PETSC_FALSE));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -240,9 +251,9 @@ static PetscErrorCode EstimateWork(void *context) {
   }
   PetscCall(PetscArrayzero(e->moments, e->moment_count));
   PetscCall(MFGBackendDeposit(p->backend, &domain, &e->agents, MFGDensityPlanOrder(e->plan),
-                              MFGDensityPlanScale(e->plan), e->moments));
+                              MFGDensityPlanScale(e->plan), NULL, e->moments));
   PetscCall(MFGExchangeSumInt64(p->grid.world, e->moment_count, e->moments));
-  PetscCall(MFGDensityEvaluate(e->plan, 0, e->moments, e->density));
+  PetscCall(MFGDensityEvaluate(e->plan, 0, NULL, NULL, e->moments, e->density));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -313,7 +324,7 @@ static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *name, int count,
                    "  density            order   first ms   later ms       ns/agent  direct/this"
                    "  difference\n",
                    (long long)p->spec.agents, p->grid.block.cells[0],
-                   p->grid.block.dim > 1 ? "^2" : ""));
+                   exponents[p->grid.block.dim - 1]));
   PetscCall(EstimateCreate(p, &agents, MFG_DENSITY_DIRECT, 1e-6, &exact));
   PetscCall(TimeWork(comm, EstimateWork, &exact, &reference));
   PetscCall(PrintRow(comm, "direct sum", -1, &reference, &reference, (double)p->spec.agents, 0));

@@ -145,13 +145,12 @@ static PetscErrorCode FindAxes(MFGConfigReader *r) {
     const MFGYAMLNode *node = MFGYAMLFind(r->tree->root, keys[i]);
     if (!node || node->kind != MFG_YAML_LIST) continue;
     MFGYAMLPlace(node, PETSC_FALSE, place);
-    if (node->count == 3)
-      PetscCall(MFGConfigErrorsAdd(
-          r->errors, place, "3 axes are not there yet in nashflow " MFG_VERSION "; use 1 or 2"));
-    else if (node->count < 1 || node->count > 3)
-      PetscCall(MFGConfigErrorsAdd(r->errors, place, "%s has %d entries; a domain has 1 or 2 axes",
-                                   keys[i], node->count));
-    if (node->count < 1 || node->count > 3) break;
+    if (node->count < 1 || node->count > MFG_MAX_DIM) {
+      PetscCall(MFGConfigErrorsAdd(r->errors, place,
+                                   "%s has %d entries; a domain has 1, 2 or 3 axes", keys[i],
+                                   node->count));
+      break;
+    }
     r->dim = node->count;
   }
   r->config->dim = r->dim;

@@ -74,6 +74,9 @@ typedef struct {
     PetscBool fresh; /* random_numbers: fresh */
     char *initial;   /* m0, or the path of a result file */
   } equilibrium;
+  struct {
+    int decomposition; /* 0 auto, else 1 + MFGDecomposition */
+  } parallel;
   char *backend;
   struct {
     char *directory;

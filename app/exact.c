@@ -19,6 +19,10 @@ static void Torus2D(double t, int64_t n, const double *x, MFGExactPoint *values)
   for (int64_t i = 0; i < n; i++) values[i] = Torus(2, t, x + 2 * i);
 }
 
+static void Torus3D(double t, int64_t n, const double *x, MFGExactPoint *values) {
+  for (int64_t i = 0; i < n; i++) values[i] = Torus(3, t, x + 3 * i);
+}
+
 /* Box with walls: phi = 1 + eps e^{-pi^2 nu (T-t)} cos pi x + delta e^{-4 pi^2 nu (T-t)} cos 2 pi
  * y, psi = 1 + beta e^{-2 pi^2 nu t} cos pi x cos pi y; u = -2 nu log phi, m = phi psi. */
 static MFGExactPoint NoFlux(double t, const double x[]) {
@@ -31,6 +35,26 @@ static MFGExactPoint NoFlux(double t, const double x[]) {
 
 static void NoFlux2D(double t, int64_t n, const double *x, MFGExactPoint *values) {
   for (int64_t i = 0; i < n; i++) values[i] = NoFlux(t, x + 2 * i);
+}
+
+/* Heat flow: m = prod 1 + a e^{-kappa k^2 t} cos k x over the axes, u = (kappa - nu) log m; k is 2
+ * pi n on a periodic axis and pi n between walls. */
+static MFGExactPoint HeatFlow(int dim, double t, const double x[], const double k[],
+                              const double a[]) {
+  const double nu = 0.05, kappa = 0.15;
+  double m = 1;
+  for (int i = 0; i < dim; i++) m *= 1 + a[i] * exp(-kappa * k[i] * k[i] * t) * cos(k[i] * x[i]);
+  return (MFGExactPoint){(kappa - nu) * log(m), m};
+}
+
+static void HeatFlow2D(double t, int64_t n, const double *x, MFGExactPoint *values) {
+  const double k[] = {2 * PETSC_PI, 3 * PETSC_PI}, a[] = {0.5, 0.4};
+  for (int64_t i = 0; i < n; i++) values[i] = HeatFlow(2, t, x + 2 * i, k, a);
+}
+
+static void HeatFlow3D(double t, int64_t n, const double *x, MFGExactPoint *values) {
+  const double k[] = {2 * PETSC_PI, 3 * PETSC_PI, PETSC_PI}, a[] = {0.4, 0.3, 0.5};
+  for (int64_t i = 0; i < n; i++) values[i] = HeatFlow(3, t, x + 3 * i, k, a);
 }
 
 /* Linear-quadratic, F = q x^2/2 + qbar (x - s mu)^2/2, G = c (x - xT)^2/2, m = N(mu, v),
@@ -110,7 +134,7 @@ void MFGExactGaussian(const char *name, double t, double *mean, double *variance
 
 /* Reference errors: T1 and T2 of the finite difference scheme with the exact adjoint; LQ-1 upwind
  * for u, half the allowed error of the variance for m; LQ-2 by
- * tests/reference/scheme_lq_mean_field.py. */
+ * tests/reference/scheme_lq_mean_field.py; T5 by tests/reference/scheme_heat_flow.py. */
 static const MFGExact cases[] = {
     {.name = "torus_1d",
      .about = "T1: periodic, local coupling",
@@ -177,6 +201,45 @@ static const MFGExact cases[] = {
      .steps = {30, 60, 120},
      .u_error = {9.532e-2, 4.868e-2, 2.460e-2},
      .m_error = {4.294e-2, 2.125e-2, 1.057e-2}},
+    {.name = "torus_3d",
+     .about = "T1: periodic, local coupling",
+     .dim = 3,
+     .nu = 0.05,
+     .horizon = 0.5,
+     .coupling = 1,
+     .width = 1,
+     .solution = Torus3D,
+     .resolutions = 3,
+     .cells = {{8, 8, 8}, {16, 16, 16}, {24, 24, 24}},
+     .steps = {8, 16, 24},
+     .u_error = {1.176e-2, 8.383e-3, 6.098e-3},
+     .m_error = {3.927e-2, 2.276e-2, 1.604e-2}},
+    {.name = "heat_flow_2d",
+     .about = "T5: one periodic axis, one with walls, local coupling",
+     .dim = 2,
+     .nu = 0.05,
+     .horizon = 0.25,
+     .coupling = 1,
+     .width = 1,
+     .solution = HeatFlow2D,
+     .resolutions = 3,
+     .cells = {{20, 28}, {40, 56}, {80, 112}},
+     .steps = {10, 20, 40},
+     .u_error = {1.929e-2, 1.052e-2, 5.484e-3},
+     .m_error = {5.496e-3, 2.568e-3, 1.243e-3}},
+    {.name = "heat_flow_3d",
+     .about = "T5: one periodic axis, two with walls, local coupling",
+     .dim = 3,
+     .nu = 0.05,
+     .horizon = 0.25,
+     .coupling = 1,
+     .width = 1,
+     .solution = HeatFlow3D,
+     .resolutions = 2,
+     .cells = {{10, 14, 8}, {20, 28, 16}},
+     .steps = {5, 10},
+     .u_error = {2.527e-2, 1.473e-2},
+     .m_error = {1.038e-2, 4.588e-3}},
 };
 
 int MFGExactCount(void) {

@@ -5,6 +5,8 @@
 
 #include <petscsys.h>
 
+#include "solvers/stencil.h"
+
 typedef struct {
   double u, m;
 } MFGExactPoint;
@@ -21,7 +23,7 @@ typedef struct {
   /* Errors of the finite difference scheme with cells of the resolutions below (steps likewise), to
    * hold ours against: u in the maximum norm, m in L1. */
   int resolutions;
-  int cells[4][2], steps[4];
+  int cells[4][MFG_MAX_DIM], steps[4];
   double u_error[4], m_error[4];
 } MFGExact;
 

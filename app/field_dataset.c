@@ -62,12 +62,13 @@ static const char *CheckStorage(MFGDataset d) {
   return problem;
 }
 
-/* The grid's shape is (ny, nx) or (nx). */
+/* The grid's shape is (nz, ny, nx), without the axes that are not there. */
 static PetscErrorCode CheckShape(MFGDataset d, PetscBool time_allowed, PetscBool *good,
                                  MFGConfigErrors *errors) {
   const MFGConfig *c = d->config;
   hsize_t got[H5S_MAX_RANK] = {0}, need[4] = {0};
-  char shape[100] = "", text[400], levels[60] = "";
+  static const char *const names[] = {"", "(y, x) = ", "(z, y, x) = "};
+  char shape[100] = "", cells[60] = "", text[400], levels[60] = "";
   int used = 0;
 
   PetscFunctionBeginUser;
@@ -86,16 +87,12 @@ static PetscErrorCode CheckShape(MFGDataset d, PetscBool time_allowed, PetscBool
                      (unsigned long long)got[k]);
   if (time_allowed)
     snprintf(levels, sizeof levels, ", or with %d time levels before", c->time.steps + 1);
-  if (c->dim == 1)
-    snprintf(text, sizeof text,
-             "has the shape (%s); domain.cells asks for (%d)%s: store it so, or change the "
-             "grid",
-             shape, c->domain.cells[0], levels);
-  else
-    snprintf(text, sizeof text,
-             "has the shape (%s); domain.cells asks for (y, x) = (%d, %d)%s: "
-             "store it so, or change the grid",
-             shape, c->domain.cells[1], c->domain.cells[0], levels);
+  used = 0;
+  for (int k = c->dim - 1; k >= 0; k--)
+    used += snprintf(cells + used, sizeof cells - used, "%d%s", c->domain.cells[k], k ? ", " : "");
+  snprintf(text, sizeof text,
+           "has the shape (%s); domain.cells asks for %s(%s)%s: store it so, or change the grid",
+           shape, names[c->dim - 1], cells, levels);
   PetscCall(Refuse(d->formula, errors, text));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

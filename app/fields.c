@@ -70,14 +70,17 @@ static PetscErrorCode SourceClose(Source *s) {
 static PetscErrorCode EvaluateFormula(Source *s, int level, double *values) {
   const MFGConfig *c = s->config;
   const int nx = c->domain.cells[0], ny = c->dim > 1 ? c->domain.cells[1] : 1;
+  const int nz = c->dim > 2 ? c->domain.cells[2] : 1;
   const double *const x[3] = {s->x[0], s->x[1], s->x[2]};
 
   PetscFunctionBeginUser;
   for (int i = 0; i < nx; i++) s->x[0][i] = Center(c, 0, i);
-  for (int j = 0; j < ny; j++) {
-    for (int i = 0; c->dim > 1 && i < nx; i++) s->x[1][i] = Center(c, 1, j);
-    PetscCall(
-        MFGExpressionEvaluate(s->expression, nx, x, LevelTime(c, level), values + (int64_t)j * nx));
+  for (int k = 0; k < nz; k++) {
+    for (int i = 0; c->dim > 2 && i < nx; i++) s->x[2][i] = Center(c, 2, k);
+    for (int j = 0; j < ny; j++, values += nx) {
+      for (int i = 0; c->dim > 1 && i < nx; i++) s->x[1][i] = Center(c, 1, j);
+      PetscCall(MFGExpressionEvaluate(s->expression, nx, x, LevelTime(c, level), values));
+    }
   }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -85,15 +88,16 @@ static PetscErrorCode EvaluateFormula(Source *s, int level, double *values) {
 static PetscErrorCode RefuseValue(const Source *s, int level, int64_t cell, double value,
                                   MFGConfigErrors *errors) {
   const MFGConfig *c = s->config;
-  const int nx = c->domain.cells[0];
-  char point[100], when[80] = "";
+  static const char *const names[] = {"x", "(x, y)", "(x, y, z)"};
+  char point[120], when[80] = "";
+  int used = snprintf(point, sizeof point, "%s = %s", names[c->dim - 1], c->dim > 1 ? "(" : "");
+  int64_t rest = cell;
 
   PetscFunctionBeginUser;
-  if (c->dim == 1)
-    snprintf(point, sizeof point, "x = %g", Center(c, 0, (int)cell));
-  else
-    snprintf(point, sizeof point, "(x, y) = (%g, %g)", Center(c, 0, (int)(cell % nx)),
-             Center(c, 1, (int)(cell / nx)));
+  for (int k = 0; k < c->dim; rest /= c->domain.cells[k++])
+    used += snprintf(point + used, sizeof point - used, "%s%g", k ? ", " : "",
+                     Center(c, k, (int)(rest % c->domain.cells[k])));
+  snprintf(point + used, sizeof point - used, "%s", c->dim > 1 ? ")" : "");
   if (s->levels > 1)
     snprintf(when, sizeof when, ", time level %d (t = %g)", level, LevelTime(c, level));
   if (isfinite(value))

@@ -106,8 +106,8 @@ static PetscErrorCode WriteBatch(MFGFile *f, hid_t dataset, const MFGResult *res
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* A flow as a dataset (time, [dim,] y, x), components 0 for a scalar; a chunk is one level of the
- * largest block. */
+/* A flow as a dataset (time, [dim,] z, y, x), components 0 for a scalar; a chunk is one level of
+ * the largest block. */
 static PetscErrorCode WriteCube(MFGFile *f, const MFGResult *result, const char *name,
                                 const char *description, int components, int count,
                                 const int levels[], const Scales *scales, const double *flow) {
@@ -121,7 +121,7 @@ static PetscErrorCode WriteCube(MFGFile *f, const MFGResult *result, const char 
   for (int k = 0; k < d; k++) {
     dims[first + k] = (hsize_t)grid->block.cells[d - 1 - k];
     scale[first + k] = scales->cell[d - 1 - k];
-    chunk[first + k] = 1;
+    chunk[first + k] = (hsize_t)grid->block.count[d - 1 - k]; /* in 1D the boxes are smaller */
     for (int r = 0; r < f->size; r++)
       chunk[first + k] = PetscMax(chunk[first + k], (hsize_t)grid->boxes[r].count[d - 1 - k]);
   }
@@ -148,13 +148,14 @@ static PetscErrorCode WriteCube(MFGFile *f, const MFGResult *result, const char 
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The view of level number `place` of cube `name`: (1, y, x), what an XDMF item of a mesh of one
- * layer refers to. Views are metadata: all ranks do the same, one verdict serves all calls. */
+/* The view of level number `place` of cube `name`: (z, y, x) in any dimension, what an XDMF item of
+ * a mesh of at least one layer refers to. Views are metadata: all ranks do the same, one verdict
+ * serves all calls. */
 static herr_t PutView(hid_t group, const char *name, const MFGBlock *b, int place, int count) {
   const int d = b->dim, rank = d + 1;
   hsize_t cube[1 + MFG_MAX_DIM] = {(hsize_t)count}, start[1 + MFG_MAX_DIM] = {(hsize_t)place};
   hsize_t one[1 + MFG_MAX_DIM] = {1};
-  const hsize_t dims[] = {1, (hsize_t)b->cells[1], (hsize_t)b->cells[0]};
+  const hsize_t dims[] = {(hsize_t)b->cells[2], (hsize_t)b->cells[1], (hsize_t)b->cells[0]};
   char path[16];
 
   for (int k = 0; k < d; k++) cube[1 + k] = one[1 + k] = (hsize_t)b->cells[d - 1 - k];

@@ -32,6 +32,47 @@ static MFGEquilibriumSpec MakeSpec(const MFGConfig *c) {
   return s;
 }
 
+/* The widest kernel of an axis. A rule's follows the crowd, whose variance between walls is at most
+ * L^2 / 4, on a circle L^2 / 12. */
+static double WidestBandwidth(const MFGEquilibriumSpec *s, const MFGBlock *b, int axis) {
+  const double length = b->upper[axis] - b->lower[axis];
+  const double share = b->boundary[axis][0] == MFG_BOUNDARY_PERIODIC ? 12 : 4;
+  PetscBool raised;
+  if (s->bandwidth_rule == MFG_BANDWIDTH_FIXED) return s->bandwidth[axis];
+  return MFGBandwidth(s->bandwidth_rule, b->dim, s->agents, length * length / share,
+                      b->spacing[axis], &raised);
+}
+
+static MFGSweepLayout MakeLayout(const MFGProblem *p) {
+  const MFGEquilibriumSpec *s = &p->spec;
+  const MFGBlock *b = &p->grid.block;
+  MFGSweepLayout l = {.whole = MFGGridWhole(&p->grid),
+                      .agents = s->agents,
+                      .steps = s->steps,
+                      .deviation = sqrt(2 * s->nu * s->horizon / s->steps)};
+  double r = 0;
+
+  for (int k = 0; k < MFG_MAX_DIM; k++) l.divisions[k] = p->grid.divisions[k];
+  for (int k = 0; k < b->dim; k++) {
+    const double cells = WidestBandwidth(s, b, k) / b->spacing[k];
+    l.radius[k] = MFGDensityRadius(cells, s->density_tolerance);
+    r = PetscMax(r, 0.5 / cells);
+  }
+  /* A rule's kernel of a crowd in a corner of the box is narrower: two cells stand for it. */
+  if (s->bandwidth_rule != MFG_BANDWIDTH_FIXED) r = 0.25;
+  l.order = MFGDensityOrder(r, s->density_tolerance);
+  return l;
+}
+
+/* Agents by id or by box: as asked for, or as the model says. */
+static void ChooseDecomposition(MFGProblem *p) {
+  p->layout = MakeLayout(p);
+  p->model = MFGDecompositionChoose(&p->layout, p->initial_density);
+  if (p->config->parallel.decomposition)
+    p->model.choice = (MFGDecomposition)(p->config->parallel.decomposition - 1);
+  p->layout.decomposition = p->spec.decomposition = p->model.choice;
+}
+
 PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGProblem *p,
                                 MFGConfigErrors *errors) {
   int running, terminal;
@@ -59,6 +100,7 @@ PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGProblem *p
   p->spec.running = MakeCost(&c->running_cost, running, p->running);
   p->spec.terminal = MakeCost(&c->terminal_cost, terminal, p->terminal);
   p->spec.initial_density = p->initial_density;
+  ChooseDecomposition(p);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -90,7 +132,7 @@ static PetscErrorCode InitialFlow(const MFGProblem *p, double *M, char **parent,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-MFGFootprint MFGProblemFootprint(const MFGProblem *p, int ranks) {
+MFGFootprint MFGProblemFootprint(const MFGProblem *p) {
   const MFGEquilibriumSpec *s = &p->spec;
   const int64_t levels = s->steps + 1, owned = MFGBlockOwned(&p->grid.block),
                 whole = MFGBlockCells(&p->grid.block), dim = p->grid.block.dim,
@@ -103,8 +145,8 @@ MFGFootprint MFGProblemFootprint(const MFGProblem *p, int ranks) {
                  dim * s->drift_levels) *
                     owned * 8 +
                 2 * whole * 8,
-      .agents = (s->agents + ranks - 1) / ranks * dim * 8 * 2,
-      .moments = MFGParticlesChunkBytes(&p->grid.block, s->steps, s->density_tolerance),
+      .agents = MFGSweepAgentBytes(&p->layout),
+      .moments = MFGSweepChunkBytes(&p->layout),
       .disk = (2 + dim * p->config->output.control) * PetscMin(outputs, levels) * whole * 8 +
               p->config->output.particles * PetscMin(outputs, levels) * dim * 8};
   f.total = f.flows + f.history + f.tables + f.agents + f.moments;

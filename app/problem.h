@@ -2,6 +2,7 @@
 #pragma once
 
 #include "app/config.h"
+#include "solvers/decomposition.h"
 #include "solvers/diagnostics.h"
 
 typedef struct {
@@ -9,6 +10,8 @@ typedef struct {
   MFGGrid grid;            /* owned, like the arrays */
   const MFGBackend *backend;
   MFGEquilibriumSpec spec;
+  MFGSweepLayout layout;       /* of a sweep; the kernel at its widest where a rule chooses it */
+  MFGDecompositionModel model; /* what auto goes by */
   double *drift, *running, *terminal, *initial_density;
 } MFGProblem;
 
@@ -22,7 +25,7 @@ PetscErrorCode MFGProblemDestroy(MFGProblem *problem);
 typedef struct {
   int64_t flows, history, tables, agents, moments, total, disk;
 } MFGFootprint;
-MFGFootprint MFGProblemFootprint(const MFGProblem *problem, int ranks);
+MFGFootprint MFGProblemFootprint(const MFGProblem *problem);
 
 /* A solved problem; arrays [steps + 1][..], owned. */
 typedef struct {

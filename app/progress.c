@@ -68,6 +68,8 @@ static PetscErrorCode Remember(MFGProgress *p, const MFGIteration *it) {
                                                  .seconds_other = it->seconds_other,
                                                  .mass = it->mass,
                                                  .minimum = it->minimum};
+  p->traffic = it->bytes;
+  p->imbalance = it->imbalance;
   p->newton += it->newton;
   p->krylov += it->krylov;
   p->seconds[0] += it->seconds_hjb;
@@ -90,11 +92,12 @@ PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *it) {
   if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
   if (p->terminal) printf("\r%*s\r", BAR_WIDTH + 30, "");
   if (it->iteration == 1)
-    printf("iter   density     value     floor          mass      min m newton krylov   hjb s "
-           "agents s  total s\n");
-  printf("%4d  %8.2e  %8.2e  %7.1e  %12.10f %10.2e %6d %6d %7.2f  %7.2f %8.2f\n", it->iteration,
-         it->density_residual, it->value_residual, it->floor, it->mass, it->minimum,
-         (int)it->newton, (int)it->krylov, it->seconds_hjb,
+    printf(
+        "iter   density     value     floor          mass      min m newton krylov imbal   hjb s "
+        "agents s  total s\n");
+  printf("%4d  %8.2e  %8.2e  %7.1e  %12.10f %10.2e %6d %6d %5.2f %7.2f  %7.2f %8.2f\n",
+         it->iteration, it->density_residual, it->value_residual, it->floor, it->mass, it->minimum,
+         (int)it->newton, (int)it->krylov, it->imbalance, it->seconds_hjb,
          it->seconds_agents + it->seconds_density, now - p->started);
   fflush(stdout);
   PetscFunctionReturn(PETSC_SUCCESS);

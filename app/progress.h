@@ -14,7 +14,9 @@ typedef struct {
   int count, capacity;
   MFGConvergenceEntry *history; /* owned; one entry an iteration */
   int64_t newton, krylov;
-  double seconds[4]; /* hjb, agents, density, other */
+  double seconds[4];        /* hjb, agents, density, other */
+  MFGExchangeBytes traffic; /* of the last sweep, this rank's */
+  double imbalance;         /* of the last sweep */
 } MFGProgress;
 
 /* printf on rank 0 of comm. Unlike PetscPrintf it does not mind a standard output that is gone: a

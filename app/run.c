@@ -144,6 +144,12 @@ static PetscErrorCode WriteResult(const MFGProblem *p, const MFGSolution *s,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+void MFGCellsText(int dim, const int cells[], size_t size, char text[]) {
+  int used = 0;
+  for (int k = 0; k < dim; k++)
+    used += snprintf(text + used, size - used, "%s%d", k ? " x " : "", cells[k]);
+}
+
 /* What the run is about to do, in a few lines. */
 static PetscErrorCode Announce(MPI_Comm comm, const MFGProblem *p) {
   const MFGConfig *c = p->config;
@@ -153,10 +159,35 @@ static PetscErrorCode Announce(MPI_Comm comm, const MFGProblem *p) {
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  snprintf(cells, sizeof cells, b->dim == 1 ? "%d" : "%d x %d", b->cells[0], b->cells[1]);
+  MFGCellsText(b->dim, b->cells, sizeof cells, cells);
   PetscCall(MFGSay(comm, "%s: %s cells, %d steps, %lld agents; %d rank%s, backend %s (%s)\n",
                    c->title, cells, c->time.steps, (long long)c->agents.count, (int)size,
                    size > 1 ? "s" : "", p->backend->name, p->backend->detail));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* More ranks than this are not told one by one. */
+#define RANKS_TOLD 16
+
+static PetscErrorCode SayTraffic(MPI_Comm comm, int rank, const MFGExchangeBytes *b, int steps) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGSay(comm,
+                   "  rank %d sends per step: halo %.1f, migration %.1f, reductions %.1f, gathers "
+                   "%.1f bytes\n",
+                   rank, (double)b->halo / steps, (double)b->migration / steps,
+                   (double)b->reduction / steps, (double)b->gather / steps));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* How the agents are divided, and what the model says of it. */
+static PetscErrorCode SayDecomposition(MPI_Comm comm, const MFGProblem *p) {
+  PetscMPIInt size;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
+  if (size > 1)
+    PetscCall(MFGSay(comm, "decomposition: %s%s; %s\n", MFGDecompositionName(p->model.choice),
+                     p->config->parallel.decomposition ? "" : " (auto)", p->model.reason));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -168,16 +199,24 @@ static PetscErrorCode DryRun(MPI_Comm comm, const MFGProblem *p) {
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  const MFGFootprint f = MFGProblemFootprint(p, size);
+  const MFGFootprint f = MFGProblemFootprint(p);
   getrusage(RUSAGE_SELF, &usage);
   PetscCall(Announce(comm, p));
-  PetscCall(MFGSay(comm, "layout: %s; agents divided by id, at most %lld a rank\n", layout,
-                   (long long)((p->spec.agents + size - 1) / size)));
-  for (PetscMPIInt r = 0; b->dim > 1 && r < size; r++)
-    PetscCall(
-        MFGSay(comm, "  rank %d: cells [%d, %d) x [%d, %d)\n", (int)r, p->grid.boxes[r].start[0],
-               p->grid.boxes[r].start[0] + p->grid.boxes[r].count[0], p->grid.boxes[r].start[1],
-               p->grid.boxes[r].start[1] + p->grid.boxes[r].count[1]));
+  const PetscBool domain = (PetscBool)(p->model.choice == MFG_DECOMPOSITION_DOMAIN);
+  PetscCall(SayDecomposition(comm, p));
+  PetscCall(MFGSay(comm, "layout: %s; at most %.0f agents a rank%s\n", layout,
+                   ceil((domain ? p->model.imbalance : 1) * (double)p->spec.agents / size),
+                   domain ? " at t = 0" : ""));
+  for (PetscMPIInt r = 0; r < PetscMin(size, RANKS_TOLD); r++) {
+    const MFGBlock *box = b->dim > 1 || domain ? &p->grid.boxes[r] : b;
+    PetscCall(MFGSay(comm, "  rank %d: cells ", (int)r));
+    for (int k = 0; k < b->dim; k++)
+      PetscCall(
+          MFGSay(comm, "%s[%d, %d)", k ? " x " : "", box->start[k], box->start[k] + box->count[k]));
+    PetscCall(MFGSay(comm, "\n"));
+    const MFGExchangeBytes bytes = MFGSweepBytes(&p->layout, r);
+    if (size > 1) PetscCall(SayTraffic(comm, r, &bytes, p->spec.steps));
+  }
   PetscCall(
       MFGSay(comm,
              "memory of rank 0, MB: flows %.1f, history of the acceleration %.1f, tables %.1f, "
@@ -186,6 +225,26 @@ static PetscErrorCode DryRun(MPI_Comm comm, const MFGProblem *p) {
              f.total / 1e6, usage.ru_maxrss * 1024. / 1e6));
   PetscCall(
       MFGSay(comm, "disk: %.1f MB in %s/result.h5\n", f.disk / 1e6, p->config->output.directory));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* What the ranks sent in the last sweep. */
+static PetscErrorCode ReportTraffic(MPI_Comm comm, const MFGProblem *p,
+                                    const MFGProgress *progress) {
+  PetscMPIInt size;
+  MFGExchangeBytes *all;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
+  if (size == 1) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(PetscMalloc1(size, &all));
+  PetscCallMPI(
+      MPI_Allgather(&progress->traffic, sizeof *all, MPI_BYTE, all, sizeof *all, MPI_BYTE, comm));
+  PetscCall(MFGSay(comm, "decomposition %s: largest over mean number of agents per rank %.2f\n",
+                   MFGDecompositionName(p->model.choice), progress->imbalance));
+  for (PetscMPIInt r = 0; r < PetscMin(size, RANKS_TOLD); r++)
+    PetscCall(SayTraffic(comm, r, &all[r], p->spec.steps));
+  PetscCall(PetscFree(all));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -227,6 +286,7 @@ static PetscErrorCode SolveAndWrite(MPI_Comm comm, const MFGProblem *p, MFGSolut
   PetscCall(PetscTime(&t1));
   PetscCall(MFGProgressSummary(comm, &progress, p->spec.agents * p->spec.steps * o->iterations,
                                t1 - t0, bytes));
+  PetscCall(ReportTraffic(comm, p, &progress));
   PetscCall(Remark(comm, o));
   if (bytes) PetscCall(MFGSay(comm, "result: %s/result.h5\n", c->output.directory));
   *exit_code = OutcomeExitCode(o);
@@ -251,6 +311,7 @@ static PetscErrorCode RunProblem(MPI_Comm comm, const MFGCommandLine *cli,
     PetscFunctionReturn(PETSC_SUCCESS);
   }
   PetscCall(Announce(comm, problem));
+  PetscCall(SayDecomposition(comm, problem));
   PetscCall(SolveAndWrite(comm, problem, &solution, exit_code));
   PetscCall(MFGSolutionDestroy(&solution));
   PetscFunctionReturn(PETSC_SUCCESS);

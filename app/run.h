@@ -15,3 +15,6 @@ PetscErrorCode MFGInputPath(const char *name, char path[PETSC_MAX_PATH_LEN]);
 
 /* Collective. Prints the errors on rank 0, frees them; the exit code for bad input. */
 PetscErrorCode MFGInputErrorsReport(MPI_Comm comm, MFGConfigErrors *errors, MFGExitCode *exit_code);
+
+/* "24 x 16 x 8". */
+void MFGCellsText(int dim, const int cells[], size_t size, char text[]);

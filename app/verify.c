@@ -17,11 +17,11 @@ static PetscErrorCode Exact(const MFGExact *exact, const MFGBlock *b, double t, 
   int64_t i = 0;
 
   PetscFunctionBeginUser;
-  for (int j = 0; j < b->count[1]; j++)
-    for (int k = 0; k < b->count[0]; k++, i++) {
-      x[i * b->dim] = MFGCellCenter(b, 0, b->start[0] + k);
-      if (b->dim > 1) x[i * b->dim + 1] = MFGCellCenter(b, 1, b->start[1] + j);
-    }
+  for (int c[3] = {0}; c[2] < b->count[2]; c[2]++)
+    for (c[1] = 0; c[1] < b->count[1]; c[1]++)
+      for (c[0] = 0; c[0] < b->count[0]; c[0]++, i++)
+        for (int k = 0; k < b->dim; k++)
+          x[i * b->dim + k] = MFGCellCenter(b, k, b->start[k] + c[k]);
   exact->solution(t, i, x, values);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -107,7 +107,8 @@ static PetscErrorCode Judge(const MFGExact *exact, int resolution, const MFGProb
 
 static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, int r,
                                 const MFGCommandLine *cli, Verdict *v, MFGConfigErrors *errors) {
-  char path[PETSC_MAX_PATH_LEN], cells[64], steps[64], bandwidth[64];
+  char path[PETSC_MAX_PATH_LEN], cells[64] = "domain.cells=", steps[64];
+  char bandwidth[120] = "density.bandwidth=";
   const char *sets[] = {cells,
                         steps,
                         bandwidth,
@@ -123,14 +124,16 @@ static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, int r,
   (void)cli;
   PetscCall(MFGInputPath(exact->name, path));
   const int *c = exact->cells[r];
-  PetscCall(PetscSNPrintf(cells, sizeof cells,
-                          exact->dim == 1 ? "domain.cells=[%d]" : "domain.cells=[%d,%d]", c[0],
-                          c[1]));
   PetscCall(PetscSNPrintf(steps, sizeof steps, "time.steps=%d", exact->steps[r]));
-  PetscCall(PetscSNPrintf(bandwidth, sizeof bandwidth,
-                          exact->dim == 1 ? "density.bandwidth=[%.17g]"
-                                          : "density.bandwidth=[%.17g,%.17g]",
-                          exact->width / c[0], exact->dim == 1 ? 0. : exact->width / c[1]));
+  for (int k = 0; k < exact->dim; k++) {
+    char *end = cells + strlen(cells);
+    snprintf(end, cells + sizeof cells - end, "%c%d", k ? ',' : '[', c[k]);
+    end = bandwidth + strlen(bandwidth);
+    snprintf(end, bandwidth + sizeof bandwidth - end, "%c%.17g", k ? ',' : '[',
+             exact->width / c[k]);
+  }
+  strcat(cells, "]");
+  strcat(bandwidth, "]");
   PetscCall(PetscTime(&t0));
   PetscCall(MFGConfigRead(comm, path, PETSC_STATIC_ARRAY_LENGTH(sets), sets, &config, errors));
   if (!errors->count) PetscCall(MFGProblemCreate(comm, config, &problem, errors));
@@ -162,11 +165,11 @@ static PetscErrorCode VerifyCase(MPI_Comm comm, const MFGExact *exact, const MFG
     const PetscBool pass =
         (PetscBool)(v.u <= v.u_bound && v.m <= v.m_bound && v.reason == MFG_STOP_CONVERGED);
     const int *c = exact->cells[r];
-    snprintf(size, sizeof size, exact->dim == 1 ? "%d" : "%d x %d", c[0], c[1]);
+    MFGCellsText(exact->dim, c, sizeof size, size);
     if (r)
       snprintf(order, sizeof order, "%.2f",
                log(before.u / v.u) / log((double)c[0] / exact->cells[r - 1][0]));
-    PetscCall(MFGSay(comm, "%-17s %9s %5d  %9.3e %9.3e %6s  %9.3e %9.3e  %6.1f  %s\n", exact->name,
+    PetscCall(MFGSay(comm, "%-17s %12s %5d  %9.3e %9.3e %6s  %9.3e %9.3e  %6.1f  %s\n", exact->name,
                      size, exact->steps[r], v.u, v.u_bound, order, v.m, v.m_bound, v.seconds,
                      pass                             ? "pass"
                      : v.reason == MFG_STOP_CONVERGED ? "FAIL"
@@ -201,8 +204,9 @@ PetscErrorCode MFGVerify(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *
   PetscCall(MFGSay(comm, "Errors against exact solutions, largest over all time levels: u in the "
                          "maximum norm, m in L1.\nBounds: the scheme's reference errors, plus the "
                          "kernel's bias and the sampling noise of 200,000 agents.\n\n"));
-  PetscCall(MFGSay(comm, "case                  cells steps    u error     bound  order    m error"
-                         "     bound  seconds\n"));
+  PetscCall(MFGSay(comm,
+                   "case                     cells steps    u error     bound  order    m error"
+                   "     bound  seconds\n"));
   const int n = cli->name_count ? cli->name_count : MFGExactCount();
   for (int i = 0; i < n && !errors.count; i++)
     PetscCall(VerifyCase(comm, MFGExactCase(cli->name_count ? FindCase(cli->names[i]) : i), cli,

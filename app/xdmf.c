@@ -3,32 +3,34 @@
 #include <errno.h>
 #include <math.h>
 
-/* VTK's XDMF readers put a 2DCoRectMesh into the plane y-z; a 3D mesh of one layer of cells lies in
- * x-y in both of them. The layer is as thick as a cell; a line of cells in 1D is a strip as wide as
- * a twentieth of its length, wide enough to be seen. */
+/* Less than three dimensions are a 3D mesh of one layer of cells, which lies in x-y in both of
+ * VTK's XDMF readers; they put a 2DCoRectMesh into the plane y-z. The layer is as thick as a cell;
+ * a line of cells in 1D is a strip as wide as a twentieth of its length, wide enough to be seen. */
 static void WriteMesh(FILE *file, const MFGBlock *b) {
-  double thin = b->dim > 1 ? fmin(b->spacing[0], b->spacing[1]) : b->spacing[0];
+  const double thin = b->dim > 1 ? fmin(b->spacing[0], b->spacing[1]) : b->spacing[0];
+  const double dz = b->dim > 2 ? b->spacing[2] : thin, z = b->dim > 2 ? b->lower[2] : 0;
   const double dy = b->dim > 1 ? b->spacing[1] : (b->upper[0] - b->lower[0]) / 20;
   const double y = b->dim > 1 ? b->lower[1] : 0;
   (void)fprintf(file,
-                "        <Topology TopologyType=\"3DCoRectMesh\" Dimensions=\"2 %d %d\"/>\n"
+                "        <Topology TopologyType=\"3DCoRectMesh\" Dimensions=\"%d %d %d\"/>\n"
                 "        <Geometry GeometryType=\"ORIGIN_DXDYDZ\">\n"
                 "          <DataItem Dimensions=\"3\" NumberType=\"Float\" Precision=\"8\" "
-                "Format=\"XML\">0 %.17g %.17g</DataItem>\n"
+                "Format=\"XML\">%.17g %.17g %.17g</DataItem>\n"
                 "          <DataItem Dimensions=\"3\" NumberType=\"Float\" Precision=\"8\" "
                 "Format=\"XML\">%.17g %.17g %.17g</DataItem>\n"
                 "        </Geometry>\n",
-                b->cells[1] + 1, b->cells[0] + 1, y, b->lower[0], thin, dy, b->spacing[0]);
+                b->cells[2] + 1, b->cells[1] + 1, b->cells[0] + 1, z, y, b->lower[0], dz, dy,
+                b->spacing[0]);
 }
 
 static void WriteAttribute(FILE *file, const MFGBlock *b, const char *h5, int level,
                            const char *name) {
   (void)fprintf(file,
                 "        <Attribute Name=\"%s\" AttributeType=\"Scalar\" Center=\"Cell\">\n"
-                "          <DataItem Dimensions=\"1 %d %d\" NumberType=\"Float\" Precision=\"8\" "
+                "          <DataItem Dimensions=\"%d %d %d\" NumberType=\"Float\" Precision=\"8\" "
                 "Format=\"HDF\">%s:/viz/%06d/%s</DataItem>\n"
                 "        </Attribute>\n",
-                name, b->cells[1], b->cells[0], h5, level, name);
+                name, b->cells[2], b->cells[1], b->cells[0], h5, level, name);
 }
 
 PetscErrorCode MFGResultWriteXDMF(const char *path, const char *h5, const MFGResult *result,

@@ -2,7 +2,7 @@
 """Differences of two results, or of a result and formulas: largest, L1 and L2 of m and u per level.
 
 Exit code 0 when all largest differences are within --tolerance, 1 when not, 2 when the two cannot be
-compared. Formulas are those of numpy in x, y, t, pi and the --set constants: "exp(-x**2)*cos(t)"."""
+compared. Formulas are those of numpy in x, y, z, t, pi and the --set constants: "exp(-x**2)*cos(t)"."""
 import argparse
 import ast
 import sys
@@ -24,7 +24,7 @@ def evaluate(formula, names):
                 raise ResultError(f"'{formula}': {type(node).__name__} is not allowed in a formula")
         return eval(compile(tree, "formula", "eval"), {"__builtins__": {}}, names)
     except (SyntaxError, NameError, TypeError, ValueError, ArithmeticError) as error:
-        raise ResultError(f"'{formula}': {error}; known: x, y, t, pi, {', '.join(FUNCTIONS)}") from None
+        raise ResultError(f"'{formula}': {error}; known: x, y, z (as many as there are axes), t, pi, {', '.join(FUNCTIONS)}") from None
 
 
 def from_formula(r, formula, n, constants):

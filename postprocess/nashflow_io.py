@@ -28,7 +28,7 @@ def text(value):
 
 
 class Result:
-    """m and u are (time, x) or (time, y, x) HDF5 datasets, read when sliced; the rest is in memory."""
+    """m and u are (time, x), (time, y, x) or (time, z, y, x) HDF5 datasets, read when sliced; the rest is in memory."""
 
     def __init__(self, path):
         h5py = require("h5py")
@@ -113,8 +113,14 @@ class Result:
             return None
         return self.position[:, np.unique(np.linspace(0, self.position.shape[1] - 1, count).astype(int)), :]
 
+    def flat(self, values, normal, place=None):
+        """A field (z, y, x) without one axis: its integral over it, or its slice at cell number `place`."""
+        np = require("numpy")
+        axis = self.dim - 1 - normal
+        return values.sum(axis) * self.spacing[normal] if place is None else np.take(values, place, axis)
+
     def velocity(self, n):
-        """Velocity (dim, y, x) at level n, and where it is from: /control, else -H_p of the central
+        """Velocity (dim, z, y, x) at level n, and where it is from: /control, else -H_p of the central
         differences of u (quadratic and power Hamiltonians, without a given drift)."""
         np = require("numpy")
         if self.control is not None:

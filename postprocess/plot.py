@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Pictures of a result: the flow m and the value u over space and time, and the convergence.
 
+In 3D m.png holds the integrals of m over each axis, m_slices.png and u.png orthogonal slices.
 Arrows are the velocity of the agents: /control where the result holds it, else -H_p of the central
 differences of u, without a given drift."""
 import argparse
@@ -35,22 +36,22 @@ def extent(r):
     return e[max(0, first - margin)], e[min(len(e) - 1, last + 1 + margin)]
 
 
-def mean_lines(axes, r, last=None, **style):
-    """The mean path; on a periodic axis its periodic images, which the limits of the axes cut. False where
+def mean_lines(axes, r, last=None, shown=None, **style):
+    """The mean path in the axes `shown` (default: all); on a periodic axis its periodic images, which the limits of the axes cut. False where
     the agents fill a period so evenly that their mean says nothing."""
     np = require("numpy")
     mean = r.mean_path()
     if mean is None:
         return False
     mean = mean[:last]
-    shifts = [[0.0]]
-    for a in range(r.dim):
+    shown, shifts = shown or range(r.dim), [[0.0]]
+    for a in shown:
         length = r.upper[a] - r.lower[a]
         images = np.arange(np.floor((r.lower[a] - mean[:, a].max()) / length),
                            np.ceil((r.upper[a] - mean[:, a].min()) / length) + 1) if r.periodic[a] else [0]
         shifts = [s + [k * length] for s in shifts for k in images]
     for s in shifts:
-        x = [mean[:, a] + s[1 + a] for a in range(r.dim)]
+        x = [mean[:, a] + s[1 + k] for k, a in enumerate(shown)]
         axes.plot(*([r.time[:last]] if r.dim == 1 else []), *x, **style)
         style.pop("label", None)
     return True
@@ -77,37 +78,63 @@ def space_time(r, field, path, whole):
     plt.close(figure)
 
 
-def top_speed(r, levels):
-    """The largest speed at the arrows of these levels."""
-    np = require("numpy")
-    return max(np.nan_to_num(np.sqrt((velocities(r, n)[2] ** 2).sum(axis=0))).max() for n in levels)
+class Plane:
+    """Two axes of a result in space, seen along the third one, `normal`: as the integral over it, or as the
+    slice at a cell number. In 2D normal is None and there is nothing to do."""
 
+    def __init__(self, r, normal=None):
+        self.r, self.normal = r, normal
+        self.shown = [a for a in range(r.dim) if a != normal]
+        self.names = [r.axes[a] for a in self.shown]
+        self.lower, self.upper = [r.lower[a] for a in self.shown], [r.upper[a] for a in self.shown]
+        self.lengths = [b - a for a, b in zip(self.lower, self.upper)]
+        self.edges = [edges(r, a) for a in self.shown]
+        self.centers = [r.centers[a] for a in self.shown]
 
-def velocities(r, n):
-    """Rows, columns and velocities of the arrows: about 13 along the longer side, none where no agents are."""
-    np = require("numpy")
-    lengths = [b - a for a, b in zip(r.lower, r.upper)]
-    places = []
-    for a in (0, 1):
-        cells = len(r.centers[a])
-        count = max(1, min(cells, round(13 * lengths[a] / max(lengths))))
-        places.append(((np.arange(count) + 0.5) * cells / count).astype(int))
-    rows, columns = places[1][:, None], places[0][None, :]
-    m = r.m[n]
-    v = r.velocity(n)[0][:, rows, columns]
-    return rows, columns, np.where(m[rows, columns] < 0.05 * m.max(), np.nan, v)
+    def field(self, name, n, place=None):
+        values = self.r.file[name][n]
+        return values if self.normal is None else self.r.flat(values, self.normal, place)
 
+    def motion(self, n, place=None):
+        """m, and the velocity in the plane: of an integral, the mean over the agents behind each point."""
+        np = require("numpy")
+        v = self.r.velocity(n)[0]
+        if self.normal is None:
+            return self.r.m[n], v
+        if place is not None:
+            return self.field("m", n, place), np.array([self.r.flat(v[a], self.normal, place) for a in self.shown])
+        m = self.field("m", n)
+        moved = np.array([self.r.flat(v[a] * self.r.m[n], self.normal) for a in self.shown])
+        return m, moved / np.where(m > 0, m, 1)
 
-def arrows(axes, r, n, speed):
-    """speed: the one whose arrow is as long as the arrows are apart."""
-    np = require("numpy")
-    rows, columns, v = velocities(r, n)
-    v = np.where((v ** 2).sum(axis=0) < (0.04 * speed) ** 2, np.nan, v)
-    x, y = np.meshgrid(r.centers[0][columns[0]], r.centers[1][rows[:, 0]])
-    apart = max(b - a for a, b in zip(r.lower, r.upper)) / 13
-    axes.quiver(x, y, v[0], v[1], color="white", edgecolor="black", linewidth=0.4, scale=speed / (1.3 * apart),
-                scale_units="xy", angles="xy", width=0.009, headwidth=3.6, headlength=4, headaxislength=3.6,
-                minlength=0)
+    def velocities(self, n, place=None):
+        """Rows, columns and velocities of the arrows: about 13 along the longer side, none where no agents are."""
+        np = require("numpy")
+        places = []
+        for a in (0, 1):
+            cells = len(self.centers[a])
+            count = max(1, min(cells, round(13 * self.lengths[a] / max(self.lengths))))
+            places.append(((np.arange(count) + 0.5) * cells / count).astype(int))
+        rows, columns = places[1][:, None], places[0][None, :]
+        m, v = self.motion(n, place)
+        return rows, columns, np.where(m[rows, columns] < 0.05 * m.max(), np.nan, v[:, rows, columns])
+
+    def top_speed(self, levels, places=None):
+        """The largest speed at the arrows of these levels."""
+        np = require("numpy")
+        return max(np.nan_to_num(np.sqrt((self.velocities(n, places and places[k])[2] ** 2).sum(axis=0))).max()
+                   for k, n in enumerate(levels))
+
+    def arrows(self, axes, n, speed, place=None):
+        """speed: the one whose arrow is as long as the arrows are apart."""
+        np = require("numpy")
+        rows, columns, v = self.velocities(n, place)
+        v = np.where((v ** 2).sum(axis=0) < (0.05 * speed) ** 2, np.nan, v)
+        x, y = np.meshgrid(self.centers[0][columns[0]], self.centers[1][rows[:, 0]])
+        apart = max(self.lengths) / 13
+        axes.quiver(x, y, v[0], v[1], color="white", edgecolor="black", linewidth=0.4, scale=speed / (1.3 * apart),
+                    scale_units="xy", angles="xy", width=0.009, headwidth=3.6, headlength=4, headaxislength=3.6,
+                    minlength=0)
 
 
 def colour_scale(field, data):
@@ -124,25 +151,26 @@ def colour_scale(field, data):
 def panels(r, field, levels, path):
     plt = pyplot()
     colours, label = MAPS[field]
-    data = [r.file[field][n] for n in levels]
+    plane = Plane(r)
+    data = [plane.field(field, n) for n in levels]
     norm, note = colour_scale(field, data)
     columns = min(3, len(levels))
     rows = -(-len(levels) // columns)
     height = min(max(3.7 * (r.upper[1] - r.lower[1]) / (r.upper[0] - r.lower[0]), 1.4), 6)
     figure, grid = plt.subplots(rows, columns, squeeze=False, sharex=True, sharey=True, layout="compressed",
                                 figsize=(3.7 * columns + 1.7, rows * (0.92 * height + 0.35) + 0.9))
-    speed, red = top_speed(r, levels), ""
+    speed, red = plane.top_speed(levels), ""
     agents = r.agents(150) if field == "m" else None
     for place, axes in enumerate(grid.flat):
         if place >= len(levels):
             axes.set_visible(False)
             continue
         n = levels[place]
-        mesh = axes.pcolormesh(edges(r, 0), edges(r, 1), data[place], cmap=colours, norm=norm)
+        mesh = axes.pcolormesh(*plane.edges, data[place], cmap=colours, norm=norm)
         if field == "u" and data[place].max() > data[place].min():
             axes.contour(*r.centers, data[place], 8, colors="white", linewidths=0.6, alpha=0.6)
         if speed > 0:
-            arrows(axes, r, n, speed)
+            plane.arrows(axes, n, speed)
         if agents is not None:
             axes.plot(*agents[n].T, ".", color="tab:red", ms=3)
             red = f"red: {agents.shape[1]} of {r.get('agents')} agents"
@@ -159,6 +187,66 @@ def panels(r, field, levels, path):
     notes += [red] if red else []
     figure.suptitle(f"{name_of(r)}: {label}" + ("\n" + "; ".join(notes) if notes else ""))
     figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def peaks(r, levels, where):
+    """Per level the cell (x, y, z) the slices go through: where the density is largest, or the middle."""
+    np = require("numpy")
+    if where == "center":
+        return [[len(c) // 2 for c in r.centers]] * len(levels)
+    return [[int(i) for i in np.unravel_index(r.m[n].argmax(), r.m.shape[1:])][::-1] for n in levels]
+
+
+def sections(r, field, levels, path, where=None):
+    """3D: one row for each of the planes x-y, x-z, y-z and one column for each level; integrals over the axis
+    behind the plane, or slices through the cell that `where` names."""
+    plt = pyplot()
+    colours, label = MAPS[field]
+    planes = [Plane(r, normal) for normal in (2, 1, 0)]
+    cells = peaks(r, levels, where) if where else None
+    heights = [min(max(p.lengths[1] / p.lengths[0], 0.3), 1.7) for p in planes]
+    figure, grid = plt.subplots(3, len(levels), squeeze=False, sharex="row", sharey="row",
+                                height_ratios=heights, figsize=(3.3 * len(levels) + 1.8, 3.1 * sum(heights) + 2.4))
+    places = [[c[p.normal] for c in cells] if where else [None] * len(levels) for p in planes]
+    data = [[p.field(field, n, at[k]) for k, n in enumerate(levels)] for p, at in zip(planes, places)]
+    # Slices are of one quantity; the integrals are of three, with a scale each.
+    everything = [max((row[k] for row in data), key=lambda d: d.max()) for k in range(len(levels))]
+    norms = [colour_scale(field, everything if where else row) for row in data]
+    if where and field == "u":
+        norms = [(plt.Normalize(min(d.min() for row in data for d in row),
+                                max(d.max() for row in data for d in row)), "")] * 3
+    speeds = [p.top_speed(levels, at if where else None) for p, at in zip(planes, places)]
+    agents, red = r.agents(150) if field == "m" and not where else None, ""
+    for plane, row, at, (norm, note), fields, speed in zip(planes, grid, places, norms, data, speeds):
+        for k, axes in enumerate(row):
+            n = levels[k]
+            mesh = axes.pcolormesh(*plane.edges, fields[k], cmap=colours, norm=norm)
+            if field == "u" and fields[k].max() > fields[k].min():
+                axes.contour(*plane.centers, fields[k], 8, colors="white", linewidths=0.6, alpha=0.6)
+            if speed > 0:
+                plane.arrows(axes, n, speed, at[k])
+            if agents is not None:
+                axes.plot(*agents[n][:, plane.shown].T, ".", color="tab:red", ms=2)
+                red = f"red: {agents.shape[1]} of {r.get('agents')} agents"
+            elif field == "m" and not where and mean_lines(axes, r, n + 1, plane.shown, color="tab:red", lw=2):
+                red = "red: path of the mean"
+            behind = r.axes[plane.normal]
+            title = f"{behind} = {r.centers[plane.normal][at[k]]:.3g}" if where else ""
+            axes.set(aspect="equal", xlim=(plane.lower[0], plane.upper[0]), ylim=(plane.lower[1], plane.upper[1]),
+                     xlabel=f"{plane.names[0]} [1]", ylabel=f"{plane.names[1]} [1]" if k == 0 else None,
+                     title="\n".join(w for w in (f"t = {r.time[n]:.3g}" if plane is planes[0] else "", title) if w))
+        what = f"{label} [1]" if where else f"integral of {field} over {behind} [1]"
+        if not where:
+            figure.colorbar(mesh, ax=row, label=what + note, shrink=0.9)
+    if where:
+        figure.colorbar(mesh, ax=grid, label=what + note, shrink=0.6)
+    through = {"max": "slices through the largest density", "center": "slices through the middle"}.get(where, "integrals")
+    longest = ", ".join(f"{speed:.3g}" for speed in speeds)
+    notes = [f"arrows: velocity of the agents ({r.velocity(levels[0])[1]}), longest {longest} by rows"] if max(speeds) > 0 else []
+    notes += [red] if red else []
+    figure.suptitle(f"{name_of(r)}: {label}, {through}" + ("\n" + "; ".join(notes) if notes else ""))
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
@@ -187,21 +275,29 @@ def run():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("result", help="result.h5 or its run directory")
     parser.add_argument("--out", metavar="DIR", help="where the pictures go (default: beside the result)")
-    parser.add_argument("--levels", type=int, default=6, metavar="N", help="panels over time in 2D (6)")
+    parser.add_argument("--levels", type=int, metavar="N", help="panels over time (6 in 2D, 4 in 3D)")
+    parser.add_argument("--through", choices=["max", "center"], default="max",
+                        help="3D slices go through the largest density of each time, or the middle of the domain")
     parser.add_argument("--field", choices=["m", "u", "both"], default="both")
     parser.add_argument("--whole", action="store_true", help="the whole domain in 1D, not only where agents are")
     args = parser.parse_args()
-    if args.levels < 1:
+    if args.levels is not None and args.levels < 1:
         parser.error("--levels must be at least 1")
     np = require("numpy")
     r = Result(args.result)
     out = args.out or os.path.dirname(os.path.abspath(r.path))
     os.makedirs(out, exist_ok=True)
-    levels = sorted({r.level(t) for t in np.linspace(r.time[0], r.time[-1], args.levels)})
+    levels = sorted({r.level(t) for t in np.linspace(r.time[0], r.time[-1], args.levels or (4 if r.dim > 2 else 6))})
     for field in ("m", "u") if args.field == "both" else (args.field,):
         path = os.path.join(out, f"{field}.png")
         if r.dim == 1:
             space_time(r, field, path, args.whole)
+        elif r.dim == 3:
+            if field == "m":
+                sections(r, field, levels, path)
+                print(path)
+                path = os.path.join(out, "m_slices.png")
+            sections(r, field, levels, path, args.through)
         else:
             panels(r, field, levels, path)
         print(path)

@@ -125,14 +125,50 @@ PetscErrorCode MFGBackendCoupling(const MFGBackend *b, const MFGCoupling *f, int
 
 static PetscErrorCode CheckAgents(const MFGBlock *domain, const MFGAgentRange *agents) {
   PetscFunctionBeginUser;
-  PetscCheck(domain->dim == 1 || domain->dim == 2, PETSC_COMM_SELF, PETSC_ERR_SUP,
-             "agents in %d dimensions: only 1 and 2 are there yet", domain->dim);
-  for (int k = 0; k < domain->dim; k++)
-    PetscCheck(domain->start[k] == 0 && domain->count[k] == domain->cells[k], PETSC_COMM_SELF,
-               PETSC_ERR_ARG_SIZ, "agents need the whole grid, not a rank's box of it");
-  PetscCheck(agents->count >= 0 && agents->first_id >= 0 && agents->id_stride > 0, PETSC_COMM_SELF,
-             PETSC_ERR_ARG_OUTOFRANGE, "no range of agents: first %lld, stride %lld, count %lld",
-             (long long)agents->first_id, (long long)agents->id_stride, (long long)agents->count);
+  PetscCheck(domain->dim >= 1 && domain->dim <= MFG_MAX_DIM, PETSC_COMM_SELF,
+             PETSC_ERR_ARG_OUTOFRANGE, "agents in %d dimensions, not 1 to %d", domain->dim,
+             MFG_MAX_DIM);
+  for (int k = 0; k < MFG_MAX_DIM; k++)
+    PetscCheck(domain->start[k] >= 0 && domain->count[k] > 0 &&
+                   domain->start[k] + domain->count[k] <= domain->cells[k],
+               PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+               "agents in the cells %d to %d along axis %d, which has %d", domain->start[k],
+               domain->start[k] + domain->count[k] - 1, k, domain->cells[k]);
+  PetscCheck(agents->count >= 0 && (agents->id || (agents->first_id >= 0 && agents->id_stride > 0)),
+             PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "no range of agents: first %lld, stride %lld, count %lld", (long long)agents->first_id,
+             (long long)agents->id_stride, (long long)agents->count);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The cells of the moments: NULL or zero where they are those of the box. */
+static PetscErrorCode CheckExtent(const MFGBlock *domain, const MFGExtent *extent) {
+  PetscFunctionBeginUser;
+  if (!extent || !extent->count[0]) PetscFunctionReturn(PETSC_SUCCESS);
+  for (int k = 0; k < MFG_MAX_DIM; k++)
+    PetscCheck(extent->start[k] <= domain->start[k] &&
+                   extent->start[k] + extent->count[k] >= domain->start[k] + domain->count[k],
+               PETSC_COMM_SELF, PETSC_ERR_ARG_SIZ,
+               "moments of the cells %d to %d along axis %d: they lack some of the box, %d to %d",
+               extent->start[k], extent->start[k] + extent->count[k] - 1, k, domain->start[k],
+               domain->start[k] + domain->count[k] - 1);
+  PetscCheck(MFGExtentCells(extent) < INT_MAX, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "moments of %lld cells on one rank: take more ranks",
+             (long long)MFGExtentCells(extent));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* From a rank's box agents can go no further than one step. */
+static PetscErrorCode CheckBox(const MFGScan *job) {
+  PetscFunctionBeginUser;
+  const int whole = MFGBlockOwned(&job->domain) == MFGBlockCells(&job->domain);
+  PetscCheck(whole || (job->leavers && job->ghosted), PETSC_COMM_SELF, PETSC_ERR_ARG_INCOMP,
+             "a scan of a rank's box needs the drift with ghosts and a list for the agents that "
+             "leave it");
+  PetscCheck(!job->leavers || job->level_end == job->level_begin + 1, PETSC_COMM_SELF,
+             PETSC_ERR_ARG_INCOMP,
+             "agents leave the box after each step, but the scan has the steps from %d to %d",
+             job->level_begin, job->level_end);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -171,6 +207,8 @@ PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job) {
              PETSC_ERR_ARG_OUTOFRANGE, "no levels: %d to %d", job->level_begin, job->level_end);
   PetscCheck(job->dt > 0 && job->nu >= 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
              "dt = %g must be > 0 and nu = %g >= 0", job->dt, job->nu);
+  PetscCall(CheckBox(job));
+  PetscCall(CheckExtent(&job->domain, &job->extent));
   PetscCall(Event("MFGScan", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->agents->scan(job));
@@ -180,16 +218,49 @@ PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job) {
 
 PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
                                  const MFGAgentRange *agents, int order, int scale,
-                                 int64_t *moments) {
+                                 const MFGExtent *extent, int64_t *moments) {
   PetscLogEvent event;
 
   PetscFunctionBeginUser;
   PetscCall(CheckAgents(domain, agents));
   PetscCall(CheckOrder(order, scale));
+  PetscCall(CheckExtent(domain, extent));
   PetscCall(Event("MFGDeposit", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
-  PetscCall(b->agents->deposit(domain, agents, order, scale, moments));
+  PetscCall(b->agents->deposit(domain, agents, order, scale, extent, moments));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode CheckDensityBlock(const MFGBlock *b) {
+  PetscFunctionBeginUser;
+  PetscCheck(b->dim >= 1 && b->dim <= MFG_MAX_DIM, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "densities in %d dimensions, not 1 to %d", b->dim, MFG_MAX_DIM);
+  for (int k = 0; k < MFG_MAX_DIM; k++)
+    PetscCheck(b->start[k] >= 0 && b->count[k] >= 0 && b->start[k] + b->count[k] <= b->cells[k],
+               PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+               "no box of the grid: %d cells from %d on along axis %d of %d cells", b->count[k],
+               b->start[k], k, b->cells[k]);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Every cell that the kernel reaches from the box must be among the moments. */
+static PetscErrorCode CheckReach(const MFGConvolution *job) {
+  const MFGBlock *b = &job->block;
+  const MFGExtent e = MFGExtentOrWhole(b, &job->extent);
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < b->dim; k++) {
+    const int r = job->radius[k], end = b->start[k] + b->count[k] + r;
+    for (int i = b->start[k] - r; i < end; i++) {
+      int mirrored;
+      const int place = MFGMomentPosition(b, &e, k, i, &mirrored);
+      PetscCheck(place >= 0 && place < e.count[k], PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+                 "the kernel reaches cell %d of axis %d, the moments cover %d cells from %d on: "
+                 "they must reach %d cells beyond the box, or cover the whole axis",
+                 i, k, e.count[k], e.start[k], r);
+    }
+  }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -201,6 +272,8 @@ PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job
   PetscCall(CheckOrder(job->order, job->scale));
   PetscCheck(job->agents > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
              "the density of %lld agents", (long long)job->agents);
+  PetscCall(CheckDensityBlock(&job->block));
+  PetscCall(CheckReach(job));
   PetscCall(Event("MFGConvolve", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->density->convolve(job, moments, density));
@@ -214,8 +287,7 @@ PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int6
   PetscLogEvent event;
 
   PetscFunctionBeginUser;
-  PetscCheck(block->dim == 1 || block->dim == 2, PETSC_COMM_SELF, PETSC_ERR_SUP,
-             "densities in %d dimensions: only 1 and 2 are there yet", block->dim);
+  PetscCall(CheckDensityBlock(block));
   PetscCheck(count > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "the density of %lld agents",
              (long long)count);
   PetscCall(Event("MFGDirect", &event));

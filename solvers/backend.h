@@ -15,24 +15,31 @@ typedef struct {
   uint32_t iteration; /* 0, or the outer iteration when numbers are drawn afresh in each */
 } MFGRandomKey;
 
-/* A range of agents: ids first_id, first_id + id_stride, ... */
+/* Agents: ids from `id`, or first_id, first_id + id_stride, ... where it is NULL. */
 typedef struct {
   int64_t first_id, id_stride, count;
   double *position[MFG_MAX_DIM]; /* [axis][count] */
+  int64_t *id;                   /* [count], or NULL */
 } MFGAgentRange;
 
 typedef struct {
-  MFGBlock domain; /* the whole grid: start 0, count = cells */
+  MFGBlock domain; /* the box the agents are in: the whole grid, or one step from a rank's box */
   MFGRandomKey key;
   MFGAgentRange agents;
   double dt, nu;
   int level_begin,
-      level_end;       /* steps level_begin -> level_begin+1, ..., level_end-1 -> level_end */
-  const double *drift; /* [level_end - level_begin][dim][cells]: of level n for the step from n */
-  int order;           /* p: monomials of total degree < p are deposited; 0: none */
-  int scale;           /* S: a term t is added as round(t 2^S) */
-  int64_t
-      *moments; /* [level_end - level_begin][cells][terms], of levels level_begin+1 .. level_end */
+      level_end; /* steps level_begin -> level_begin+1, ..., level_end-1 -> level_end */
+  /* [level_end - level_begin][dim][cells]: of level n for the step from n. The cells are the whole
+   * grid without ghosts, or (ghosted) the box with one cell more on each side of the used axes. */
+  const double *drift;
+  PetscBool ghosted;
+  int order;        /* p: monomials of total degree < p are deposited; 0: none */
+  int scale;        /* S: a term t is added as round(t 2^S) */
+  MFGExtent extent; /* cells of `moments`, the box among them; zero: the box */
+  int64_t *moments; /* [level_end - level_begin][extent][terms], of levels level_begin+1 .. */
+  /* NULL where the box is the whole grid. Else, of one step: the number of agents that are outside
+   * the box now, which deposit nothing, then their places in ascending order; [1 + count]. */
+  int64_t *leavers;
 } MFGScan;
 
 typedef struct {
@@ -48,9 +55,10 @@ typedef struct {
   const char *name;
   PetscErrorCode (*sample)(const MFGSample *job);
   PetscErrorCode (*scan)(const MFGScan *job);
-  /* Moments of the agents where they are, added to moments[cells][terms]. */
+  /* Moments of the agents where they are, in the box `domain`, added to moments[extent][terms].
+   * The extent contains the box; NULL: the box itself. */
   PetscErrorCode (*deposit)(const MFGBlock *domain, const MFGAgentRange *agents, int order,
-                            int scale, int64_t *moments);
+                            int scale, const MFGExtent *extent, int64_t *moments);
 } MFGAgentsOps;
 
 /* One level of the density: tables of solvers/kde.h. */
@@ -60,11 +68,14 @@ typedef struct {
   int64_t agents;                     /* N */
   int radius[MFG_MAX_DIM];            /* cells on each side that the kernel reaches */
   const double *weights[MFG_MAX_DIM]; /* [order][2 radius + 1] */
+  /* Cells of the moments; zero: the whole grid. On each axis either the whole axis, or the block
+   * with at least the radius more on each side (at a wall less is needed: images lie inside). */
+  MFGExtent extent;
 } MFGConvolution;
 
 typedef struct {
   const char *name;
-  /* moments[cells][terms] of the whole grid -> density of the box, [owned]. */
+  /* moments[extent][terms] -> density of the box, [owned]. */
   PetscErrorCode (*convolve)(const MFGConvolution *job, const int64_t *moments, double *density);
   /* The exact sum over all positions [axis][count], in the order given. */
   PetscErrorCode (*direct)(const MFGBlock *block, int64_t count, const double *const position[],
@@ -110,7 +121,7 @@ PetscErrorCode MFGBackendSample(const MFGBackend *b, const MFGSample *job);
 PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job);
 PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
                                  const MFGAgentRange *agents, int order, int scale,
-                                 int64_t *moments);
+                                 const MFGExtent *extent, int64_t *moments);
 PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job,
                                   const int64_t *moments, double *density);
 PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int64_t count,

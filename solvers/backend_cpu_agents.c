@@ -2,8 +2,17 @@
  *
  * Agents are handled in tiles, arrays of TILE values per quantity, so that every loop over agents
  * vectorises (see it with -fopt-info-vec). The steps of a group share whole blocks of random
- * numbers and are taken together, tile by tile; the moment fields of a group, padded to whole cache
- * lines per cell, are small enough for a cache, positions stream through once per group. */
+ * numbers and are taken together, tile by tile; positions stream through once per group.
+ *
+ * Moments are added in lines of LANES terms. 1D: to cells padded to whole cache lines, which are
+ * added to the caller's field at the end of a group. An access across two cache lines costs 2.4 ns
+ * an agent, a pointer and a mask for lines that lie anywhere 0.5 ns even where none do. 2D and 3D:
+ * where the caller wants them, at any address: what the last line of a cell has too many adds
+ * nothing to the next cell. The last cells, whose lines would reach beyond the field, are padded.
+ * So are all cells where there are many agents to a cell: the clearing and adding of a 2D field
+ * costs a third of the time with 15 agents a cell. */
+#include <float.h>
+
 #include "solvers/backend_cpu.h"
 #include "solvers/kde_point.h"
 #include "solvers/particle_point.h"
@@ -12,18 +21,24 @@
 /* Not a power of two: arrays at equal places in their pages look alike to loads after stores. */
 #define PITCH (TILE + 24)
 #define LANES 8
-/* Orders up to 2 LANES are deposited by lines of LANES terms; in 2D that is 136 terms. */
+/* By lines of LANES terms go all orders in 1D, up to 2 LANES in 2D (136 terms), up to LANES in 3D
+ * (120 terms). */
 #define LINES_MAX 17
 #define GROUP_MAX 4
+/* Agents per cell from which all cells are padded in 2D and 3D. */
+#define CROWDED 64
 
 /* Eight numbers; compilers split them where registers are shorter. */
 typedef double Lanes __attribute__((vector_size(64), may_alias));
 typedef uint64_t Words __attribute__((vector_size(64), may_alias));
+typedef uint64_t LooseWords __attribute__((vector_size(64), may_alias, aligned(8)));
 
 typedef struct {
-  _Alignas(64) double normal[MFG_MAX_DIM * GROUP_MAX][PITCH];
+  _Alignas(64) double normal[MFG_MAX_DIM * GROUP_MAX + 4][PITCH];
+  uint64_t id[PITCH];
   uint32_t word[4][PITCH];
-  int interval[MFG_MAX_DIM][PITCH], cell[PITCH];
+  int interval[MFG_MAX_DIM][PITCH], cell[PITCH], outside[PITCH];
+  uint64_t *place[PITCH]; /* borrowed; the moments of the agent's cell, 2D and 3D */
   double weight[MFG_MAX_DIM][PITCH], drift[MFG_MAX_DIM][PITCH];
   uint64_t t1[MFG_MAX_DIM][PITCH], t2[MFG_MAX_DIM][PITCH], t4[MFG_MAX_DIM][PITCH]; /* bits of t^k */
 } Tile;
@@ -32,118 +47,177 @@ typedef struct {
   int dim, order, terms, lines; /* lines: groups of LANES terms per cell */
   double scale;                 /* 2^S */
   MFGAxis axis[MFG_MAX_DIM];
-  int64_t cells;
-  size_t table_size;                                /* doubles of one level's table */
-  double *table;                                    /* owned; [group][table_size] */
-  Words *field;                                     /* owned; [group][cells][lines] */
-  Words shuffle_x[LINES_MAX], shuffle_y[LINES_MAX]; /* powers of x and y of each term, 2D */
-  Tile *tile;                                       /* owned */
+  MFGExtent box, extent; /* cells of the agents, and of the moments */
+  int64_t cells, direct; /* of the extent; the first `direct` cells are not padded */
+  int wide[MFG_MAX_DIM]; /* cells of the box with ghosts */
+  size_t table_size;     /* doubles of one level's table */
+  size_t padded_size;    /* numbers of one level's padded cells, one to lose behind them */
+  double *table;         /* owned; [level of the group][table_size] */
+  uint64_t *padded;      /* owned; [level of the group][padded_size] */
+  Words used;            /* the terms in the last line of a cell */
+  Words shuffle[MFG_MAX_DIM][LINES_MAX]; /* powers of x, y and z of each term */
+  Tile *tile;                            /* owned */
 } Work;
 
 static PetscErrorCode AllocateAligned(size_t bytes, void *pointer) {
   PetscFunctionBeginUser;
-  *(void **)pointer = aligned_alloc(64, (bytes + 63) / 64 * 64);
+  *(void **)pointer = aligned_alloc(64, bytes / 64 * 64 + 64);
   PetscCheck(*(void **)pointer, PETSC_COMM_SELF, PETSC_ERR_MEM, "no memory for %zu bytes", bytes);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static size_t TableSize(const MFGBlock *b) {
-  if (b->dim == 1) return 2 * ((size_t)b->cells[0] + 1);
-  return 2 * ((size_t)b->cells[0] + 2) * (b->cells[1] + 2);
+/* Powers of each term, in the order of kde_point.h. */
+static void ListPowers(Work *w) {
+  const int planes = w->dim == 3 ? w->order : 1, rows = w->dim > 1 ? w->order : 1;
+  int j = 0;
+  if (w->lines > LINES_MAX) return;
+  for (int m = 0; m < planes; m++)
+    for (int l = 0; l < rows - m * (w->dim > 1); l++)
+      for (int k = 0; k < w->order - l - m; k++, j++) {
+        w->shuffle[0][j / LANES][j % LANES] = k;
+        w->shuffle[1][j / LANES][j % LANES] = l;
+        w->shuffle[2][j / LANES][j % LANES] = m;
+      }
 }
 
-static PetscErrorCode WorkCreate(const MFGBlock *b, int order, int scale, int group, Work *w) {
+static PetscErrorCode WorkCreate(const MFGBlock *b, const MFGExtent *extent, int64_t agents,
+                                 int order, int scale, int levels, Work *w) {
+  static const int none[MFG_MAX_DIM] = {0};
+
   PetscFunctionBeginUser;
   memset(w, 0, sizeof *w);
   w->dim = b->dim;
   w->order = order;
-  w->terms = b->dim == 1 ? order : MFGMomentRow(order, order);
+  w->terms = b->dim == 1   ? order
+             : b->dim == 2 ? MFGMomentRow(order, order)
+                           : MFGMomentPlane(order, order);
   w->lines = (w->terms + LANES - 1) / LANES;
   w->scale = ldexp(1, scale);
-  w->cells = MFGBlockCells(b);
-  w->table_size = TableSize(b);
-  for (int k = 0; k < b->dim; k++) w->axis[k] = MFGAxisOf(b, k);
-  if (order <= 2 * LANES)
-    for (int l = 0, j = 0; l < order; l++)
-      for (int k = 0; k < order - l && b->dim == 2; k++, j++) {
-        w->shuffle_x[j / LANES][j % LANES] = k;
-        w->shuffle_y[j / LANES][j % LANES] = l;
-      }
-  PetscCall(AllocateAligned(group * w->table_size * sizeof(double), &w->table));
+  w->box = MFGBlockWidened(b, none);
+  w->extent = extent && extent->count[0] ? *extent : w->box;
+  w->cells = MFGExtentCells(&w->extent);
+  const int excess = w->lines * LANES - w->terms;
+  if (b->dim > 1 && order && agents < CROWDED * w->cells)
+    w->direct = PetscMax(0, w->cells - (excess + w->terms - 1) / w->terms);
+  w->padded_size = (w->cells - w->direct + 1) * w->lines * LANES;
+  w->table_size = b->dim == 1 ? 2 : b->dim;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    w->wide[k] = k < b->dim ? b->count[k] + 2 : 1;
+    w->table_size *= w->wide[k];
+    w->axis[k] = MFGAxisOf(b, k);
+  }
+  w->table_size += LANES; /* corners are read by LANES */
+  for (int j = 0; j < LANES; j++) w->used[j] = (w->lines - 1) * LANES + j < w->terms ? -1 : 0;
+  ListPowers(w);
+  PetscCall(AllocateAligned(levels * w->table_size * sizeof(double), &w->table));
+  PetscCall(AllocateAligned(PetscMax(levels, 1) * w->padded_size * sizeof(uint64_t), &w->padded));
+  memset(w->padded, 0, PetscMax(levels, 1) * w->padded_size * sizeof(uint64_t));
   PetscCall(AllocateAligned(sizeof(Tile), &w->tile));
-  PetscCall(AllocateAligned(group * w->cells * w->lines * sizeof(Words), &w->field));
-  if (order) memset(w->field, 0, group * w->cells * w->lines * sizeof(Words));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static void WorkDestroy(Work *w) {
   free(w->table);
-  free(w->field);
+  free(w->padded);
   free(w->tile);
 }
 
-/* 1D: per interval the drift at its lower centre and the difference to the upper one. 2D: the drift
- * with its ghosts, [ny + 2][nx + 2][2], so that the four corners of an interval lie in two runs. */
-static PetscErrorCode BuildTable(const Work *w, const double *drift, double *table) {
-  const MFGAxis *x = &w->axis[0], *y = &w->axis[1];
-  double total = 0, sx, sy;
+/* Row (j, k) of one component with its ghosts, j and k counted from the ghosts, to every pitch-th
+ * place. Returns whether all numbers are finite. */
+static int CopyRow(const Work *w, PetscBool ghosted, const double *drift, int component, int j,
+                   int k, int pitch, double *restrict row) {
+  const int64_t wide = (int64_t)w->wide[0] * w->wide[1] * w->wide[2];
+  const int n = w->wide[0] - 2;
+  double low = 1, high = 1, sy = 1, sz = 1;
+  int finite = 1;
+
+  if (ghosted) {
+    drift += component * wide + ((int64_t)k * w->wide[1] + j) * w->wide[0];
+    for (int i = 0; i < n + 2; i++) {
+      row[(size_t)i * pitch] = drift[i];
+      finite &= fabs(drift[i]) <= DBL_MAX;
+    }
+    return finite;
+  }
+  const int64_t y = w->dim > 1 ? MFGDriftGhost(&w->axis[1], 1, component, j - 1, &sy) : 0;
+  const int64_t z = w->dim > 2 ? MFGDriftGhost(&w->axis[2], 2, component, k - 1, &sz) : 0;
+  const int below = MFGDriftGhost(&w->axis[0], 0, component, -1, &low);
+  const int above = MFGDriftGhost(&w->axis[0], 0, component, n, &high);
+  const double sign = sy * sz;
+  drift += ((component * w->axis[2].cells + z) * w->axis[1].cells + y) * n;
+  for (int i = 0; i < n; i++) {
+    row[(size_t)(i + 1) * pitch] = sign * drift[i];
+    finite &= fabs(drift[i]) <= DBL_MAX;
+  }
+  row[0] = low * sign * drift[below];
+  row[(size_t)(n + 1) * pitch] = high * sign * drift[above];
+  return finite;
+}
+
+/* The drift with its ghosts, [z][y][x][dim], so that the corners of an interval lie in runs. 1D: in
+ * place of a second component the difference to the next cell. */
+static PetscErrorCode BuildTable(const Work *w, PetscBool ghosted, const double *drift,
+                                 double *table) {
+  const int pitch = w->dim == 1 ? 2 : w->dim;
+  int finite = 1;
 
   PetscFunctionBeginUser;
-  for (int64_t i = 0; i < w->dim * w->cells; i++) total += fabs(drift[i]);
-  PetscCheck(isfinite(total), PETSC_COMM_SELF, PETSC_ERR_FP,
+  memset(table + w->table_size - LANES, 0, LANES * sizeof *table);
+  for (int k = 0; k < w->wide[2]; k++)
+    for (int j = 0; j < w->wide[1]; j++)
+      for (int c = 0; c < w->dim; c++)
+        finite &= CopyRow(w, ghosted, drift, c, j, k, pitch,
+                          table + ((size_t)k * w->wide[1] + j) * w->wide[0] * pitch + c);
+  PetscCheck(finite, PETSC_COMM_SELF, PETSC_ERR_FP,
              "the drift is not finite: the value function has diverged, or the given drift is not "
              "defined everywhere; take a shorter time step or a larger viscosity");
-  if (w->dim == 1) {
-    for (int i = 0; i <= x->cells; i++) {
-      const int low = MFGDriftGhost(x, 0, 0, i - 1, &sx), high = MFGDriftGhost(x, 0, 0, i, &sy);
-      table[2 * i] = sx * drift[low];
-      table[2 * i + 1] = sy * drift[high] - sx * drift[low];
-    }
-    PetscFunctionReturn(PETSC_SUCCESS);
-  }
-  for (int j = -1; j <= y->cells; j++)
-    for (int i = -1; i <= x->cells; i++)
-      for (int c = 0; c < 2; c++) {
-        const int64_t gx = MFGDriftGhost(x, 0, c, i, &sx), gy = MFGDriftGhost(y, 1, c, j, &sy);
-        *table++ = sx * sy * drift[c * w->cells + gy * x->cells + gx];
-      }
+  for (int i = 0; i < w->wide[0] - 1 && w->dim == 1; i++)
+    table[2 * i + 1] = table[2 * i + 2] - table[2 * i];
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The normal numbers of a group of steps: [step of the group * dim + axis][agent]. */
-static void DrawNormals(const MFGScan *job, int64_t begin, int count, uint32_t first_block,
-                        int blocks, Tile *tile) {
-  const MFGAgentRange *agents = &job->agents;
-  const uint32_t key0 = (uint32_t)job->key.seed, key1 = (uint32_t)(job->key.seed >> 32);
-  const uint32_t stream = MFGRandomStream(MFG_PURPOSE_STEP, job->key.iteration);
+static void CopyIds(const MFGAgentRange *agents, int64_t begin, int count, Tile *tile) {
   const uint64_t first = (uint64_t)(agents->first_id + begin * agents->id_stride);
   const uint64_t stride = (uint64_t)agents->id_stride;
+  if (agents->id)
+    memcpy(tile->id, agents->id + begin, count * sizeof *tile->id);
+  else
+    for (int i = 0; i < count; i++) tile->id[i] = first + (uint64_t)i * stride;
+}
 
-  for (int b = 0; b < blocks; b++) {
+/* The normal numbers first .. last of the agents of the tile, from tile->normal[first % 4] on. */
+static void DrawNormals(const MFGScan *job, int count, int64_t first, int64_t last, Tile *tile) {
+  const uint32_t key0 = (uint32_t)job->key.seed, key1 = (uint32_t)(job->key.seed >> 32);
+  const uint32_t stream = MFGRandomStream(MFG_PURPOSE_STEP, job->key.iteration);
+
+  for (int64_t b = first / 4; b <= last / 4; b++) {
+    const uint64_t *restrict id = tile->id;
     uint32_t *restrict w0 = tile->word[0], *restrict w1 = tile->word[1];
     uint32_t *restrict w2 = tile->word[2], *restrict w3 = tile->word[3];
     for (int i = 0; i < count; i++) {
-      const uint64_t id = first + (uint64_t)i * stride;
-      uint32_t c0 = (uint32_t)id, c1 = (uint32_t)(id >> 32), c2 = first_block + b, c3 = stream;
+      uint32_t c0 = (uint32_t)id[i], c1 = (uint32_t)(id[i] >> 32), c2 = (uint32_t)b, c3 = stream;
       MFGPhilox(key0, key1, &c0, &c1, &c2, &c3);
       w0[i] = c0;
       w1[i] = c1;
       w2[i] = c2;
       w3[i] = c3;
     }
-    for (int pair = 0; pair < 2; pair++) {
-      const uint32_t *restrict u = tile->word[2 * pair], *restrict v = tile->word[2 * pair + 1];
-      double *restrict z0 = tile->normal[4 * b + 2 * pair];
-      double *restrict z1 = tile->normal[4 * b + 2 * pair + 1];
+    for (int64_t pair = PetscMax(2 * b, first / 2); pair <= PetscMin(2 * b + 1, last / 2); pair++) {
+      const uint32_t *restrict u = tile->word[pair % 2 * 2];
+      const uint32_t *restrict v = tile->word[pair % 2 * 2 + 1];
+      double *restrict z0 = tile->normal[2 * pair - first / 4 * 4];
+      double *restrict z1 = tile->normal[2 * pair - first / 4 * 4 + 1];
       for (int i = 0; i < count; i++) MFGNormalPair(u[i], v[i], &z0[i], &z1[i]);
     }
   }
 }
 
-static void Locate(const MFGAxis *a, int count, const double *restrict x, int *restrict interval,
-                   double *restrict weight) {
+/* Intervals are counted from the one below the box's first centre. */
+static void Locate(const MFGAxis *a, int start, int cells, int count, const double *restrict x,
+                   int *restrict interval, double *restrict weight) {
   const MFGAxis axis = *a;
-  for (int i = 0; i < count; i++) interval[i] = MFGIntervalOf(&axis, x[i], &weight[i]);
+  for (int i = 0; i < count; i++)
+    interval[i] = MFGNearestIndex(MFGIntervalOf(&axis, x[i], &weight[i]) - start, cells + 1);
 }
 
 static void Drift1D(const double *table, int count, Tile *tile) {
@@ -154,8 +228,8 @@ static void Drift1D(const double *table, int count, Tile *tile) {
     drift[i] = table[2 * interval[i]] + weight[i] * table[2 * interval[i] + 1];
 }
 
-static void Drift2D(const double *table, int cells_x, int count, Tile *tile) {
-  const size_t row = 2 * ((size_t)cells_x + 2);
+static void Drift2D(const double *table, const Work *w, int count, Tile *tile) {
+  const size_t row = 2 * (size_t)w->wide[0];
   for (int i = 0; i < count; i++) {
     const double *low = table + tile->interval[1][i] * row + 2 * (size_t)tile->interval[0][i];
     const double *high = low + row, wy = tile->weight[1][i], wx = tile->weight[0][i];
@@ -163,6 +237,22 @@ static void Drift2D(const double *table, int cells_x, int count, Tile *tile) {
     for (int k = 0; k < 4; k++) v[k] = MFGInterpolate(low[k], high[k], wy);
     tile->drift[0][i] = MFGInterpolate(v[0], v[2], wx);
     tile->drift[1][i] = MFGInterpolate(v[1], v[3], wx);
+  }
+}
+
+/* Two corners along x are six numbers in a row; eight make one register. */
+static void Drift3D(const double *table, const Work *w, int count, Tile *tile) {
+  const size_t row = 3 * (size_t)w->wide[0], plane = row * w->wide[1];
+  for (int i = 0; i < count; i++) {
+    const double *low = table + tile->interval[2][i] * plane + tile->interval[1][i] * row +
+                        3 * (size_t)tile->interval[0][i];
+    const double *high = low + plane, wx = tile->weight[0][i], wy = tile->weight[1][i],
+                 wz = tile->weight[2][i];
+    double v[LANES];
+    for (int k = 0; k < LANES; k++)
+      v[k] = MFGInterpolate(MFGInterpolate(low[k], high[k], wz),
+                            MFGInterpolate(low[row + k], high[row + k], wz), wy);
+    for (int c = 0; c < 3; c++) tile->drift[c][i] = MFGInterpolate(v[c], v[3 + c], wx);
   }
 }
 
@@ -185,17 +275,40 @@ static void CellsAndPowers(const Work *w, int count, double *const x[], Tile *ti
     const double *restrict position = x[k];
     uint64_t *restrict t1 = tile->t1[k], *restrict t2 = tile->t2[k], *restrict t4 = tile->t4[k];
     int *restrict cell = tile->cell;
-    const int factor = k == w->dim - 1 ? 0 : axis.cells;
+    const int start = w->extent.start[k], extent = w->extent.count[k];
+    const int factor = k == w->dim - 1 ? 0 : extent;
     const double scale = k == w->dim - 1 ? w->scale : 1;
     for (int i = 0; i < count; i++) {
       double t;
-      const int c = MFGCellOf(&axis, position[i], &t);
+      const int c = MFGNearestIndex(MFGCellOf(&axis, position[i], &t) - start, extent);
       cell[i] = factor ? cell[i] * factor + c : c;
       t1[i] = MFGBitsOfDouble(t);
       t2[i] = MFGBitsOfDouble(t * t);
       t4[i] = MFGBitsOfDouble((t * t) * (t * t) * scale);
     }
   }
+}
+
+/* Appends the agents that have left the box and sends what they deposit to the cell to lose. */
+static void ListLeavers(const Work *w, int64_t first, int count, double *const x[],
+                        int64_t *leavers) {
+  int *restrict outside = w->tile->outside;
+  memset(outside, 0, count * sizeof *outside);
+  for (int k = 0; k < w->dim; k++) {
+    const MFGAxis axis = w->axis[k];
+    const double *restrict position = x[k];
+    const int start = w->box.start[k];
+    const unsigned cells = (unsigned)w->box.count[k];
+    for (int i = 0; i < count; i++) {
+      double t;
+      outside[i] |= (unsigned)(MFGCellOf(&axis, position[i], &t) - start) >= cells;
+    }
+  }
+  for (int i = 0; i < count; i++)
+    if (outside[i]) {
+      leavers[++leavers[0]] = first + i;
+      w->tile->cell[i] = (int)w->cells;
+    }
 }
 
 static const Words mask1 = {0, -1, 0, -1, 0, -1, 0, -1}, mask2 = {0, 0, -1, -1, 0, 0, -1, -1},
@@ -209,13 +322,22 @@ static const Words mask1 = {0, -1, 0, -1, 0, -1, 0, -1}, mask2 = {0, 0, -1, -1, 
    (Lanes)((mask2 & (tile)->t2[axis][i]) | (~mask2 & ONE)) *                                       \
    (Lanes)((mask4 & (tile)->t4[axis][i]) | (~mask4 & (carried))))
 
-static inline void DepositLines1D(const int lines, const Work *w, int count, Words *field) {
+/* Line g of a cell's terms. */
+#define ADD(place, g, lines, v)                                                                    \
+  do {                                                                                             \
+    Words add_ = (Words)((v) + MFG_MOMENT_MAGIC) - MFG_MOMENT_BIAS;                                \
+    if ((g) == (lines)-1) add_ &= w->used;                                                         \
+    *(LooseWords *)((place) + (g)*LANES) += add_;                                                  \
+  } while (0)
+
+/* All cells are padded. */
+static inline void DepositLines1D(const int lines, const Work *w, int count, uint64_t *padded) {
   const Tile *tile = w->tile;
   const uint64_t scale = MFGBitsOfDouble(w->scale);
   for (int i = 0; i < count; i++) {
-    Words *moments = field + (size_t)tile->cell[i] * lines;
     const Lanes first = POWERS(tile, 0, i, scale);
     const double t2 = MFGDoubleOfBits(tile->t2[0][i]), t4 = t2 * t2, t8 = t4 * t4, t16 = t8 * t8;
+    Words *moments = (Words *)padded + (size_t)tile->cell[i] * lines;
     for (int g = 0; g < lines; g++) {
       Lanes v = first;
       if (g & 1) v *= t8;
@@ -225,169 +347,216 @@ static inline void DepositLines1D(const int lines, const Work *w, int count, Wor
   }
 }
 
-static inline void DepositLines2D(const int lines, const Work *w, int count, Words *field) {
+static inline void DepositLines2D(const int lines, const Work *w, int count) {
   const Tile *tile = w->tile;
   const uint64_t scale = MFGBitsOfDouble(w->scale);
   for (int i = 0; i < count; i++) {
-    Words *moments = field + (size_t)tile->cell[i] * lines;
     /* In 2D the field is larger than the caches near the core, and agents are not in its order. */
-    const Words *ahead = field + (size_t)tile->cell[PetscMin(i + 12, count - 1)] * lines;
-    for (int g = 0; g < lines; g++) __builtin_prefetch(ahead + g, 1);
+    const uint64_t *ahead = tile->place[PetscMin(i + 12, count - 1)];
+    for (int g = 0; g < lines; g++) __builtin_prefetch(ahead + g * LANES, 1);
     const Lanes x = POWERS(tile, 0, i, ONE), y = POWERS(tile, 1, i, scale);
     for (int g = 0; g < lines; g++) {
-      const Lanes v = __builtin_shuffle(x, w->shuffle_x[g]) * __builtin_shuffle(y, w->shuffle_y[g]);
-      moments[g] += (Words)(v + MFG_MOMENT_MAGIC) - MFG_MOMENT_BIAS;
+      const Lanes v =
+          __builtin_shuffle(x, w->shuffle[0][g]) * __builtin_shuffle(y, w->shuffle[1][g]);
+      ADD(tile->place[i], g, lines, v);
     }
   }
 }
 
 /* Orders above LANES, of narrow kernels: powers 8 to 15 in a second vector. */
-static void DepositPairs2D(const Work *w, int count, Words *field) {
+static void DepositPairs2D(const Work *w, int count) {
   const Tile *tile = w->tile;
+  const int lines = w->lines;
   const uint64_t scale = MFGBitsOfDouble(w->scale);
   for (int i = 0; i < count; i++) {
-    Words *moments = field + (size_t)tile->cell[i] * w->lines;
-    const Words *ahead = field + (size_t)tile->cell[PetscMin(i + 6, count - 1)] * w->lines;
-    for (int g = 0; g < w->lines; g++) __builtin_prefetch(ahead + g, 1);
+    const uint64_t *ahead = tile->place[PetscMin(i + 6, count - 1)];
+    for (int g = 0; g < lines; g++) __builtin_prefetch(ahead + g * LANES, 1);
     const double x2 = MFGDoubleOfBits(tile->t2[0][i]), x4 = x2 * x2;
     const double y2 = MFGDoubleOfBits(tile->t2[1][i]), y4 = y2 * y2;
     const Lanes x = POWERS(tile, 0, i, ONE), y = POWERS(tile, 1, i, scale);
     const Lanes xx = x * (x4 * x4), yy = y * (y4 * y4);
-    for (int g = 0; g < w->lines; g++) {
+    for (int g = 0; g < lines; g++) {
       const Lanes v =
-          __builtin_shuffle(x, xx, w->shuffle_x[g]) * __builtin_shuffle(y, yy, w->shuffle_y[g]);
-      moments[g] += (Words)(v + MFG_MOMENT_MAGIC) - MFG_MOMENT_BIAS;
+          __builtin_shuffle(x, xx, w->shuffle[0][g]) * __builtin_shuffle(y, yy, w->shuffle[1][g]);
+      ADD(tile->place[i], g, lines, v);
     }
   }
 }
 
-/* Orders above 2 LANES: the narrowest kernels at tight tolerances. */
-static void DepositTerms2D(const Work *w, int count, Words *field) {
+static void DepositLines3D(const Work *w, int count) {
   const Tile *tile = w->tile;
-  double px[MFG_ORDER_MAX], py[MFG_ORDER_MAX];
+  const uint64_t scale = MFGBitsOfDouble(w->scale);
+  const int lines = w->lines;
   for (int i = 0; i < count; i++) {
-    uint64_t *moments = (uint64_t *)(field + (size_t)tile->cell[i] * w->lines);
-    for (int k = 0; k < w->order; k++) {
-      px[k] = MFGMomentPower(MFGDoubleOfBits(tile->t1[0][i]), k);
-      py[k] = MFGMomentPower(MFGDoubleOfBits(tile->t1[1][i]), k);
+    const uint64_t *ahead = tile->place[PetscMin(i + 6, count - 1)];
+    for (int g = 0; g < lines; g++) __builtin_prefetch(ahead + g * LANES, 1);
+    const Lanes x = POWERS(tile, 0, i, ONE), y = POWERS(tile, 1, i, ONE),
+                z = POWERS(tile, 2, i, scale);
+    for (int g = 0; g < lines; g++) {
+      const Lanes v = __builtin_shuffle(x, w->shuffle[0][g]) *
+                      __builtin_shuffle(y, w->shuffle[1][g]) *
+                      __builtin_shuffle(z, w->shuffle[2][g]);
+      ADD(tile->place[i], g, lines, v);
     }
-    for (int l = 0; l < w->order; l++)
-      for (int k = 0; k < w->order - l; k++) *moments++ += MFGMomentBits(px[k] * py[l], w->scale);
+  }
+}
+
+/* Orders above 2 LANES in 2D, LANES in 3D: the narrowest kernels at tight tolerances. */
+static void DepositTerms(const Work *w, int count) {
+  const Tile *tile = w->tile;
+  const int planes = w->dim == 3 ? w->order : 1;
+  double power[MFG_MAX_DIM][MFG_ORDER_MAX];
+  power[2][0] = 1;
+  for (int i = 0; i < count; i++) {
+    uint64_t *moments = tile->place[i];
+    for (int a = 0; a < w->dim; a++)
+      for (int k = 0; k < w->order; k++)
+        power[a][k] = MFGMomentPower(MFGDoubleOfBits(tile->t1[a][i]), k);
+    for (int m = 0; m < planes; m++)
+      for (int l = 0; l < w->order - m; l++)
+        for (int k = 0; k < w->order - m - l; k++)
+          *moments++ += MFGMomentBits(power[0][k] * power[1][l] * power[2][m], w->scale);
   }
 }
 
 /* Constant numbers of lines, so that the compiler keeps no inner loop. */
-static void DepositTile(const Work *w, int count, double *const x[], Words *field) {
-  CellsAndPowers(w, count, x, w->tile);
+static void DepositTile(const Work *w, int count, uint64_t *field, uint64_t *padded) {
+  Tile *tile = w->tile;
   if (w->dim == 1) {
     switch (w->lines) {
     case 1:
-      DepositLines1D(1, w, count, field);
+      DepositLines1D(1, w, count, padded);
       break;
     case 2:
-      DepositLines1D(2, w, count, field);
+      DepositLines1D(2, w, count, padded);
       break;
     case 3:
-      DepositLines1D(3, w, count, field);
+      DepositLines1D(3, w, count, padded);
       break;
     default:
-      DepositLines1D(4, w, count, field);
+      DepositLines1D(4, w, count, padded);
     }
     return;
   }
+  for (int i = 0; i < count; i++) {
+    const int64_t cell = tile->cell[i];
+    tile->place[i] =
+        cell < w->direct ? field + cell * w->terms : padded + (cell - w->direct) * w->lines * LANES;
+  }
   if (w->order > LANES) {
-    if (w->order <= 2 * LANES)
-      DepositPairs2D(w, count, field);
+    if (w->dim == 2 && w->order <= 2 * LANES)
+      DepositPairs2D(w, count);
     else
-      DepositTerms2D(w, count, field);
+      DepositTerms(w, count);
+    return;
+  }
+  if (w->dim == 3) {
+    DepositLines3D(w, count);
     return;
   }
   switch (w->lines) {
   case 1:
-    DepositLines2D(1, w, count, field);
+    DepositLines2D(1, w, count);
     break;
   case 2:
-    DepositLines2D(2, w, count, field);
+    DepositLines2D(2, w, count);
     break;
   case 3:
-    DepositLines2D(3, w, count, field);
+    DepositLines2D(3, w, count);
     break;
   case 4:
-    DepositLines2D(4, w, count, field);
+    DepositLines2D(4, w, count);
     break;
   default:
-    DepositLines2D(5, w, count, field);
+    DepositLines2D(5, w, count);
   }
 }
 
-/* Adds the padded field to the moments of the caller and empties it. */
-static void Unload(const Work *w, Words *field, int64_t *restrict moments) {
-  for (int64_t c = 0; c < w->cells; c++, field += w->lines, moments += w->terms) {
-    const uint64_t *restrict term = (const uint64_t *)field;
-    for (int j = 0; j < w->terms; j++) moments[j] = (int64_t)((uint64_t)moments[j] + term[j]);
-    memset(field, 0, w->lines * sizeof *field);
-  }
+/* Adds the padded cells of one level to its field and empties them. */
+static void Unload(const Work *w, uint64_t *padded, uint64_t *restrict field) {
+  const int pitch = w->lines * LANES;
+  for (int64_t c = w->direct; c < w->cells; c++)
+    for (int j = 0; j < w->terms; j++)
+      field[c * w->terms + j] += padded[(c - w->direct) * pitch + j];
+  memset(padded, 0, w->padded_size * sizeof *padded);
 }
 
 static PetscErrorCode DepositCPU(const MFGBlock *domain, const MFGAgentRange *agents, int order,
-                                 int scale, int64_t *moments) {
+                                 int scale, const MFGExtent *extent, int64_t *moments) {
+  uint64_t *field = (uint64_t *)moments;
   Work w;
 
   PetscFunctionBeginUser;
-  PetscCall(WorkCreate(domain, order, scale, 1, &w));
+  if (!order) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(WorkCreate(domain, extent, agents->count, order, scale, 0, &w));
   for (int64_t begin = 0; begin < agents->count; begin += TILE) {
     const int count = (int)PetscMin(TILE, agents->count - begin);
     double *x[MFG_MAX_DIM] = {NULL};
     for (int k = 0; k < domain->dim; k++) x[k] = agents->position[k] + begin;
-    DepositTile(&w, count, x, w.field);
+    CellsAndPowers(&w, count, x, w.tile);
+    DepositTile(&w, count, field, w.padded);
   }
-  Unload(&w, w.field, moments);
+  Unload(&w, w.padded, field);
   WorkDestroy(&w);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* One tile through the steps begin .. end - 1 of the group that starts at level `group`. */
-static void ScanTile(const MFGScan *job, const Work *w, int64_t first, int count, int group,
-                     int begin, int end) {
-  const int dim = w->dim, steps = MFGStepsOfGroup(dim);
+/* One tile through the steps begin .. end - 1 of a group. */
+static void ScanTile(const MFGScan *job, const Work *w, int64_t first, int count, int begin,
+                     int end) {
+  const int dim = w->dim;
+  const int64_t draw = (int64_t)begin * dim, size = w->cells * w->terms;
   const double deviation = sqrt(2 * job->nu * job->dt);
   Tile *tile = w->tile;
   double *x[MFG_MAX_DIM] = {NULL};
 
   for (int k = 0; k < dim; k++) x[k] = job->agents.position[k] + first;
-  DrawNormals(job, first, count, (uint32_t)((int64_t)group * dim / 4), steps * dim / 4, tile);
+  CopyIds(&job->agents, first, count, tile);
+  DrawNormals(job, count, draw, (int64_t)end * dim - 1, tile);
   for (int n = begin; n < end; n++) {
-    const double *table = w->table + (n - group) * w->table_size;
+    const double *table = w->table + (n - begin) * w->table_size;
     for (int k = 0; k < dim; k++)
-      Locate(&w->axis[k], count, x[k], tile->interval[k], tile->weight[k]);
+      Locate(&w->axis[k], w->box.start[k], w->box.count[k], count, x[k], tile->interval[k],
+             tile->weight[k]);
     if (dim == 1)
       Drift1D(table, count, tile);
+    else if (dim == 2)
+      Drift2D(table, w, count, tile);
     else
-      Drift2D(table, w->axis[0].cells, count, tile);
+      Drift3D(table, w, count, tile);
     for (int k = 0; k < dim; k++)
       Move(&w->axis[k], count, job->dt, deviation, tile->drift[k],
-           tile->normal[(n - group) * dim + k], x[k]);
-    if (job->order) DepositTile(w, count, x, w->field + (n - group) * w->cells * w->lines);
+           tile->normal[draw % 4 + (n - begin) * dim + k], x[k]);
+    if (job->order) CellsAndPowers(w, count, x, tile);
+    if (job->leavers) ListLeavers(w, first, count, x, job->leavers);
+    if (job->order)
+      DepositTile(w, count, (uint64_t *)job->moments + (n - job->level_begin) * size,
+                  w->padded + (n - begin) * w->padded_size);
   }
 }
 
 static PetscErrorCode ScanCPU(const MFGScan *job) {
   const int dim = job->domain.dim, steps = MFGStepsOfGroup(dim);
+  const int levels = PetscMin(steps, job->level_end - job->level_begin);
   Work w;
 
   PetscFunctionBeginUser;
-  PetscCall(WorkCreate(&job->domain, job->order, job->scale, steps, &w));
+  if (job->leavers) job->leavers[0] = 0;
+  PetscCall(WorkCreate(&job->domain, &job->extent, job->agents.count, job->order, job->scale,
+                       levels, &w));
+  const int64_t cells =
+      job->ghosted ? (int64_t)w.wide[0] * w.wide[1] * w.wide[2] : MFGBlockCells(&job->domain);
   for (int group = job->level_begin / steps * steps; group < job->level_end; group += steps) {
     const int begin = PetscMax(group, job->level_begin);
     const int end = PetscMin(group + steps, job->level_end);
     for (int n = begin; n < end; n++)
-      PetscCall(BuildTable(&w, job->drift + (n - job->level_begin) * dim * w.cells,
-                           w.table + (n - group) * w.table_size));
+      PetscCall(BuildTable(&w, job->ghosted, job->drift + (n - job->level_begin) * dim * cells,
+                           w.table + (n - begin) * w.table_size));
     for (int64_t i = 0; i < job->agents.count; i += TILE)
-      ScanTile(job, &w, i, (int)PetscMin(TILE, job->agents.count - i), group, begin, end);
+      ScanTile(job, &w, i, (int)PetscMin(TILE, job->agents.count - i), begin, end);
     for (int n = begin; n < end && job->order; n++)
-      Unload(&w, w.field + (n - group) * w.cells * w.lines,
-             job->moments + (n - job->level_begin) * w.cells * w.terms);
+      Unload(&w, w.padded + (n - begin) * w.padded_size,
+             (uint64_t *)job->moments + (n - job->level_begin) * w.cells * w.terms);
   }
   WorkDestroy(&w);
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -412,17 +581,22 @@ static double Inside(double fraction) {
 }
 
 /* Cell of an agent, and where in it, as fractions. The random words are those of the agent's first
- * block, or of the run (id 0) where all agents share an offset. */
+ * block, in 3D of its second too, or of the run (id 0) where all agents share an offset. */
 static int64_t SampleAgent(const MFGSample *job, int64_t id, double fraction[]) {
   const int64_t cells = MFGBlockCells(&job->domain), weight = job->cumulative[cells - 1];
   const uint64_t counter = job->stratified ? 0 : (uint64_t)id;
   const uint32_t stream = MFGRandomStream(MFG_PURPOSE_POSITION, 0);
+  const uint32_t key0 = (uint32_t)job->key.seed, key1 = (uint32_t)(job->key.seed >> 32);
   uint32_t word[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, stream};
 
-  MFGPhilox((uint32_t)job->key.seed, (uint32_t)(job->key.seed >> 32), &word[0], &word[1], &word[2],
-            &word[3]);
+  MFGPhilox(key0, key1, &word[0], &word[1], &word[2], &word[3]);
   if (!job->stratified) {
-    for (int k = 0; k < job->domain.dim; k++) fraction[k] = MFGUniform(word[2 + k % 2]);
+    for (int k = 0; k < 2; k++) fraction[k] = MFGUniform(word[2 + k]);
+    if (job->domain.dim == 3) {
+      uint32_t next[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 1, stream};
+      MFGPhilox(key0, key1, &next[0], &next[1], &next[2], &next[3]);
+      fraction[2] = MFGUniform(next[0]);
+    }
     return FindCell(job->cumulative, cells, MFGUniformBelow(word[0], word[1], weight));
   }
   const int64_t v = MFGStratum(id, word[0], job->total, weight);
@@ -437,15 +611,17 @@ static int64_t SampleAgent(const MFGSample *job, int64_t id, double fraction[]) 
 
 static PetscErrorCode SampleCPU(const MFGSample *job) {
   const MFGBlock *b = &job->domain;
+  const MFGAgentRange *a = &job->agents;
 
   PetscFunctionBeginUser;
-  for (int64_t i = 0; i < job->agents.count; i++) {
+  for (int64_t i = 0; i < a->count; i++) {
     double fraction[MFG_MAX_DIM];
-    int64_t cell = SampleAgent(job, job->agents.first_id + i * job->agents.id_stride, fraction);
+    const int64_t id = a->id ? a->id[i] : a->first_id + i * a->id_stride;
+    int64_t cell = SampleAgent(job, id, fraction);
     for (int k = 0; k < b->dim; k++) {
       const int c = (int)(cell % b->cells[k]);
       cell /= b->cells[k];
-      job->agents.position[k][i] = b->lower[k] + (c + Inside(fraction[k])) * b->spacing[k];
+      a->position[k][i] = b->lower[k] + (c + Inside(fraction[k])) * b->spacing[k];
     }
   }
   PetscFunctionReturn(PETSC_SUCCESS);

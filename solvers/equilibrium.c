@@ -28,13 +28,11 @@ struct MFGEquilibrium_ {
   MFGProgressFunction progress;
   void *context;
 
-  int64_t owned, whole;
-  const double *x; /* borrowed; the iterate being mapped, levels 1 .. steps */
-  double *phi;     /* owned; flow Phi(x) with level 0 */
-  double *U;       /* borrowed; during a solve */
-  double *source;  /* owned; terminal cost of a sweep */
-  double *drift;   /* owned; [drift_size], owned-cell drift of a chunk */
-  int64_t drift_size;
+  int64_t owned;
+  const double *x;                 /* borrowed; the iterate being mapped, levels 1 .. steps */
+  double *phi;                     /* owned; flow Phi(x) with level 0 */
+  double *U;                       /* borrowed; during a solve */
+  double *source;                  /* owned; terminal cost of a sweep */
   double *bandwidth;               /* owned; [steps + 1][dim] */
   MFGSampleStatistics *statistics; /* owned; [steps + 1] of the last map */
   PetscBool frozen, warm;
@@ -61,26 +59,14 @@ static PetscErrorCode Source(void *context, int level, double *source) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The drift of levels begin .. end-1 on all cells, from U. */
+/* The drift of levels begin .. end-1, from U. */
 static PetscErrorCode Drift(void *context, int begin, int end, double *drift) {
   MFGEquilibrium e = (MFGEquilibrium)context;
-  const int fields = (end - begin) * e->grid->block.dim;
-  const int64_t need = fields * e->owned;
   PetscLogDouble t0, t1;
 
   PetscFunctionBeginUser;
   PetscCall(PetscTime(&t0));
-  if (e->grid->comm == PETSC_COMM_SELF) {
-    PetscCall(MFGHJBDrift(e->hjb, begin, end, e->U, drift));
-  } else {
-    if (need > e->drift_size) {
-      PetscCall(PetscFree(e->drift));
-      PetscCall(PetscMalloc1(need, &e->drift));
-      e->drift_size = need;
-    }
-    PetscCall(MFGHJBDrift(e->hjb, begin, end, e->U, e->drift));
-    PetscCall(MFGGridGather(e->grid, fields, e->drift, drift));
-  }
+  PetscCall(MFGHJBDrift(e->hjb, begin, end, e->U, drift));
   PetscCall(PetscTime(&t1));
   e->drift_seconds += t1 - t0;
   PetscCall(Report(e, MFG_PHASE_AGENTS, (double)begin / e->spec.steps));
@@ -169,10 +155,17 @@ static PetscErrorCode EvaluateMap(MFGEquilibrium e, const double *x) {
     PetscCall(PetscStrncpy(e->outcome.message, hjb.message, sizeof e->outcome.message));
     PetscFunctionReturn(PETSC_SUCCESS);
   }
+  const MFGExchangeBytes before = MFGParticlesBytesMoved(e->particles);
   PetscCall(MFGParticlesSweep(e->particles, e->plan, s->fresh ? (uint32_t)it.iteration : 0, Drift,
                               e, e->phi, e->statistics));
   PetscCall(PetscTime(&t[3]));
   PetscCall(MeasureDensity(e, &it));
+  const MFGExchangeBytes after = MFGParticlesBytesMoved(e->particles);
+  it.bytes = (MFGExchangeBytes){.halo = after.halo - before.halo,
+                                .migration = after.migration - before.migration,
+                                .reduction = after.reduction - before.reduction,
+                                .gather = after.gather - before.gather};
+  it.imbalance = MFGParticlesImbalance(e->particles);
   const double range = hjb.maximum - hjb.minimum;
   it.value_residual = e->warm ? hjb.change / PetscMax(range, PETSC_MIN_REAL) : 1;
   if (e->warm && hjb.change == 0) it.value_residual = 0;
@@ -359,7 +352,8 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
                                       .initial_density = spec->initial_density,
                                       .nu = spec->nu,
                                       .dt = dt,
-                                      .steps = spec->steps};
+                                      .steps = spec->steps,
+                                      .decomposition = spec->decomposition};
 
   PetscFunctionBeginUser;
   PetscCall(PetscNew(&e));
@@ -367,7 +361,6 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
   e->backend = backend;
   e->spec = *spec;
   e->owned = MFGBlockOwned(&grid->block);
-  e->whole = MFGBlockCells(&grid->block);
   PetscCall(MFGHJBCreate(grid, backend, &hjb, &e->hjb));
   PetscCall(MFGParticlesCreate(grid, backend, &particles, &e->particles));
   PetscCall(PetscMalloc4(levels * e->owned, &e->phi, e->owned, &e->source, levels * grid->block.dim,
@@ -388,7 +381,6 @@ PetscErrorCode MFGEquilibriumDestroy(MFGEquilibrium *equilibrium) {
   PetscCall(MFGParticlesDestroy(&e->particles));
   PetscCall(MFGDensityPlanDestroy(&e->plan));
   PetscCall(PetscFree4(e->phi, e->source, e->bandwidth, e->statistics));
-  PetscCall(PetscFree(e->drift));
   PetscCall(PetscFree(*equilibrium));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -33,6 +33,7 @@ typedef struct {
   int64_t agents;
   uint64_t seed;
   MFGSampling sampling;
+  MFGDecomposition decomposition;
   const double *initial_density; /* borrowed; m0, whole field of mass 1 */
   MFGDensityMethod density_method;
   MFGBandwidthRule bandwidth_rule;
@@ -52,6 +53,8 @@ typedef struct {
   double value_residual;   /* max |U - U of the sweep before| / range of U */
   double floor;            /* expected L1 norm of the sampling noise of Phi(M), largest level */
   double mass, minimum;    /* of Phi(M): mass at T, smallest value over all levels */
+  double imbalance;        /* largest over mean number of agents per rank */
+  MFGExchangeBytes bytes;  /* that this rank moved in the sweep of the agents */
   PetscInt newton, krylov;
   double seconds_hjb, seconds_agents, seconds_density, seconds_other;
   PetscBool bandwidth_frozen;

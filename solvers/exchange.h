@@ -1,7 +1,77 @@
-/* Communication between ranks: what agents and densities need. MPI implementation in exchange.c. */
+/* Communication between the ranks that share a grid: what agents and densities need.
+ *
+ * Every operation moves a fixed number of bytes that all ranks know beforehand and takes no
+ * decision on what the data hold: a transport (MPI in exchange.c) can be captured and replayed. */
 #pragma once
 
 #include <petscsys.h>
 
-/* Collective on comm. Sum of `count` int64 in place; exact, so independent of order. Any count. */
+#include "solvers/stencil.h"
+
+typedef struct MFGExchange_ *MFGExchange;
+
+/* What a transport provides; arrays lie in the memory its name says. */
+typedef struct {
+  const char *name;
+  /* In place over all ranks; exact, so independent of order. Any count. */
+  PetscErrorCode (*sum)(MPI_Comm comm, int64_t count, int64_t *values);
+  PetscErrorCode (*max)(MPI_Comm comm, int64_t count, int64_t *values);
+  /* send[0] goes to rank neighbor[0], send[1] to neighbor[1]; receive[s] takes what neighbor[s]
+   * sent this way. `bytes` each; a negative neighbor is none. */
+  PetscErrorCode (*swap)(MPI_Comm comm, const int neighbor[2], int64_t bytes,
+                         const void *const send[2], void *const receive[2]);
+} MFGExchangeOps;
+extern const MFGExchangeOps MFGExchangeOps_MPI;
+
+/* Bytes that this rank sent to others, and that it gave to reductions and gathers, since Create. */
+typedef struct {
+  int64_t halo, migration, reduction, gather;
+} MFGExchangeBytes;
+
+/* Collective on comm, whose rank r has the box MFGBoxOfRank(whole, divisions, r). */
+PetscErrorCode MFGExchangeCreate(MPI_Comm comm, const MFGBlock *whole,
+                                 const int divisions[MFG_MAX_DIM], MFGExchange *exchange);
+PetscErrorCode MFGExchangeDestroy(MFGExchange *exchange);
+MFGExchangeBytes MFGExchangeBytesMoved(MFGExchange exchange);
+/* Counts a gather of fields that the grid has done. */
+void MFGExchangeCountGather(MFGExchange exchange, int64_t bytes);
+
+/* Collective on world. In place; any count. */
+PetscErrorCode MFGExchangeSum(MFGExchange exchange, int64_t count, int64_t *values);
+PetscErrorCode MFGExchangeMax(MFGExchange exchange, int64_t count, int64_t *values);
+/* The same without an exchange. */
 PetscErrorCode MFGExchangeSumInt64(MPI_Comm comm, int64_t count, int64_t *values);
+
+/* Fields on this rank's box with `width` cells more on each side: [fields][z][y][x] elements. */
+typedef struct {
+  int width[MFG_MAX_DIM]; /* at most the narrowest box of the axis; 0: nothing to exchange there */
+  int64_t element;        /* bytes of one cell */
+  int64_t fields;
+} MFGHalo;
+
+/* Collective on world. Fills the rim with the neighbours' cells, corners and edges included,
+ * wrapped at periodic ends (also where one box has the whole axis); beyond walls it stays as it
+ * was. */
+PetscErrorCode MFGExchangeHalo(MFGExchange exchange, const MFGHalo *halo, void *fields);
+/* Bytes that rank `rank` sends in it. */
+int64_t MFGExchangeHaloBytes(const MFGBlock *whole, const int divisions[MFG_MAX_DIM], int rank,
+                             const MFGHalo *halo);
+
+/* Agents on the way to their boxes: records of position and id, [capacity][dim + 1] words of eight
+ * bytes. Axis by axis they hop from box to box, `rounds` hops at most, in messages of fixed
+ * size with the count inside. */
+typedef struct {
+  int64_t message; /* records per message */
+  int64_t capacity, count;
+  double *record;          /* owned by the caller */
+  int rounds[MFG_MAX_DIM]; /* hops per axis; 0 where one box has the whole axis */
+  /* What would have been needed, largest so far: above `message` or `capacity`, or with strays
+   * (agents that needed more hops on an axis), agents were lost and the work must be redone. */
+  int64_t message_wanted, capacity_wanted, strays[MFG_MAX_DIM];
+} MFGTravellers;
+
+/* Collective on world. On return the records are agents of this rank's box. */
+PetscErrorCode MFGExchangeMigrate(MFGExchange exchange, MFGTravellers *travellers);
+/* Bytes that rank `rank` sends in it. */
+int64_t MFGExchangeMigrationBytes(const MFGBlock *whole, const int divisions[MFG_MAX_DIM], int rank,
+                                  const MFGTravellers *travellers);

@@ -4,26 +4,40 @@ static int BoxSize(const MFGBlock *b) {
   return (int)MFGBlockOwned(b);
 }
 
-/* True when a process grid with `size` boxes exists whose boxes all hold at least one cell. */
-static PetscBool Divides(int size, int dim, const int cells[]) {
-  if (dim == 1) return (PetscBool)(size <= cells[0]);
-  for (int px = 1; px <= size && px <= cells[0]; px++)
-    if (size % px == 0 && size / px <= cells[1]) return PETSC_TRUE;
-  return PETSC_FALSE;
+PetscBool MFGGridDivide(int size, int dim, const int cells[], int divisions[MFG_MAX_DIM]) {
+  double best = PETSC_MAX_REAL;
+
+  for (int k = 0; k < MFG_MAX_DIM; k++) divisions[k] = 1;
+  if (dim == 1) {
+    divisions[0] = size;
+    return PETSC_TRUE;
+  }
+  const int last = dim > 2 ? cells[2] : 1;
+  for (int x = 1; x <= size && x <= cells[0]; x++)
+    for (int y = 1; size % x == 0 && y <= size / x && y <= cells[1]; y++) {
+      const int z = size / x / y;
+      if (size / x % y || z > last) continue;
+      /* The faces between the boxes, as if the cut went around: exact, so that ties are ties. */
+      const double faces = ((double)x * cells[1] + (double)y * cells[0]) * last +
+                           (dim > 2 ? (double)z * cells[0] * cells[1] : 0);
+      if (faces < best) {
+        best = faces;
+        divisions[0] = x;
+        divisions[1] = y;
+        divisions[2] = z;
+      }
+    }
+  return (PetscBool)(best < PETSC_MAX_REAL);
 }
 
-/* The process grid whose boxes have the smallest perimeter in cells. */
-static void ProcessGrid(int size, const int cells[], PetscInt *px, PetscInt *py) {
-  double best = PETSC_MAX_REAL;
-  for (int p = 1; p <= size && p <= cells[0]; p++) {
-    if (size % p || size / p > cells[1]) continue;
-    const double perimeter = (double)cells[0] / p + (double)cells[1] * p / size;
-    if (perimeter < best) {
-      best = perimeter;
-      *px = p;
-      *py = size / p;
-    }
+MFGBlock MFGGridWhole(const MFGGrid *grid) {
+  MFGBlock whole = grid->block;
+
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    whole.start[k] = 0;
+    whole.count[k] = whole.cells[k];
   }
+  return whole;
 }
 
 static DMBoundaryType BoundaryType(const MFGBoundary boundary[2]) {
@@ -32,29 +46,35 @@ static DMBoundaryType BoundaryType(const MFGBoundary boundary[2]) {
 
 static PetscErrorCode CreateDM(MFGGrid *grid) {
   const MFGBlock *b = &grid->block;
-  PetscMPIInt size;
+  const int *n = b->cells, *d = grid->divisions;
+  DMBoundaryType type[MFG_MAX_DIM];
+  PetscInt start[MFG_MAX_DIM], count[MFG_MAX_DIM];
 
   PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_size(grid->comm, &size));
-  if (b->dim == 1) {
-    PetscCall(
-        DMDACreate1d(grid->comm, BoundaryType(b->boundary[0]), b->cells[0], 1, 1, NULL, &grid->da));
-  } else {
-    PetscInt px = 1, py = 1;
-    ProcessGrid(size, b->cells, &px, &py);
-    PetscCall(DMDACreate2d(grid->comm, BoundaryType(b->boundary[0]), BoundaryType(b->boundary[1]),
-                           DMDA_STENCIL_STAR, b->cells[0], b->cells[1], px, py, 1, 1, NULL, NULL,
-                           &grid->da));
-  }
+  for (int k = 0; k < MFG_MAX_DIM; k++) type[k] = BoundaryType(b->boundary[k]);
+  if (b->dim == 1)
+    PetscCall(DMDACreate1d(grid->comm, type[0], n[0], 1, 1, NULL, &grid->da));
+  else if (b->dim == 2)
+    PetscCall(DMDACreate2d(grid->comm, type[0], type[1], DMDA_STENCIL_STAR, n[0], n[1], d[0], d[1],
+                           1, 1, NULL, NULL, &grid->da));
+  else
+    PetscCall(DMDACreate3d(grid->comm, type[0], type[1], type[2], DMDA_STENCIL_STAR, n[0], n[1],
+                           n[2], d[0], d[1], d[2], 1, 1, NULL, NULL, NULL, &grid->da));
   PetscCall(DMSetUp(grid->da));
+  PetscCall(
+      DMDAGetCorners(grid->da, &start[0], &start[1], &start[2], &count[0], &count[1], &count[2]));
+  for (int k = 0; k < b->dim; k++)
+    PetscCheck(start[k] == b->start[k] && count[k] == b->count[k], PETSC_COMM_SELF, PETSC_ERR_PLIB,
+               "axis %d: PETSc gives this rank the cells from %d, %d of them, not from %d, %d", k,
+               (int)start[k], (int)count[k], b->start[k], b->count[k]);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode CheckDomain(MPI_Comm world, int dim, const int cells[], const double lower[],
                                   const double upper[], const MFGBoundary boundary[][2]) {
   PetscFunctionBeginUser;
-  PetscCheck(dim == 1 || dim == 2, world, PETSC_ERR_SUP, "dim = %d: only 1 and 2 are there yet",
-             dim);
+  PetscCheck(dim >= 1 && dim <= MFG_MAX_DIM, world, PETSC_ERR_SUP,
+             "a grid of %d dimensions: there are 1 to %d", dim, MFG_MAX_DIM);
   for (int k = 0; k < dim; k++) {
     PetscCheck(cells[k] >= 3, world, PETSC_ERR_ARG_OUTOFRANGE,
                "%d cells along axis %d: the difference stencil needs at least 3", cells[k], k);
@@ -69,25 +89,35 @@ static PetscErrorCode CheckDomain(MPI_Comm world, int dim, const int cells[], co
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Divides the grid over the ranks of world, and names the largest number of them that works. */
+static PetscErrorCode Divide(MFGGrid *grid, int size) {
+  const MFGBlock *b = &grid->block;
+  char cells[64];
+  int fits = size;
+
+  PetscFunctionBeginUser;
+  while (!MFGGridDivide(fits, b->dim, b->cells, grid->divisions)) fits--;
+  (void)snprintf(cells, sizeof cells, b->dim > 2 ? "%d x %d x %d" : "%d x %d", b->cells[0],
+                 b->cells[1], b->cells[2]);
+  PetscCheck(fits == size, grid->world, PETSC_ERR_ARG_OUTOFRANGE,
+             "%d ranks cannot share a grid of %s cells: every rank needs at least one cell of a "
+             "rectangular division; start at most %d ranks, or refine domain.cells",
+             size, cells, fits);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGGridCreate(MPI_Comm world, int dim, const int cells[], const double lower[],
                              const double upper[], const MFGBoundary boundary[][2], MFGGrid *grid) {
   MFGBlock *b = &grid->block;
-  PetscMPIInt size;
-  PetscInt start[3], count[3];
+  PetscMPIInt rank, size;
 
   PetscFunctionBeginUser;
   memset(grid, 0, sizeof *grid);
   PetscCall(CheckDomain(world, dim, cells, lower, upper, boundary));
+  PetscCallMPI(MPI_Comm_rank(world, &rank));
+  PetscCallMPI(MPI_Comm_size(world, &size));
   grid->world = world;
   grid->comm = dim == 1 ? PETSC_COMM_SELF : world;
-  PetscCallMPI(MPI_Comm_size(grid->comm, &size));
-  int fits = size;
-  while (fits > 1 && !Divides(fits, dim, cells)) fits--;
-  PetscCheck(
-      fits == size, world, PETSC_ERR_ARG_OUTOFRANGE,
-      "%d ranks cannot share a grid of %d x %d cells: every rank needs at least one cell of a "
-      "rectangular division; start at most %d ranks, or refine domain.cells",
-      (int)size, cells[0], dim > 1 ? cells[1] : 1, fits);
   b->dim = dim;
   for (int k = 0; k < MFG_MAX_DIM; k++) {
     const int used = k < dim;
@@ -98,15 +128,13 @@ PetscErrorCode MFGGridCreate(MPI_Comm world, int dim, const int cells[], const d
     for (int side = 0; side < 2; side++)
       b->boundary[k][side] = used ? boundary[k][side] : MFG_BOUNDARY_PERIODIC;
   }
-  PetscCall(CreateDM(grid));
-  PetscCall(
-      DMDAGetCorners(grid->da, &start[0], &start[1], &start[2], &count[0], &count[1], &count[2]));
-  for (int k = 0; k < MFG_MAX_DIM; k++) {
-    b->start[k] = k < dim ? (int)start[k] : 0;
-    b->count[k] = k < dim ? (int)count[k] : 1;
-  }
+  PetscCall(Divide(grid, size));
+  const MFGBlock whole = MFGGridWhole(grid);
   PetscCall(PetscMalloc1(size, &grid->boxes));
-  PetscCallMPI(MPI_Allgather(b, sizeof *b, MPI_BYTE, grid->boxes, sizeof *b, MPI_BYTE, grid->comm));
+  for (int r = 0; r < size; r++) grid->boxes[r] = MFGBoxOfRank(&whole, grid->divisions, r);
+  grid->box = grid->boxes[rank];
+  *b = dim == 1 ? whole : grid->box;
+  PetscCall(CreateDM(grid));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

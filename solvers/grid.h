@@ -6,15 +6,26 @@
 #include "solvers/stencil.h"
 
 /* In one dimension every rank holds the whole grid (comm is PETSC_COMM_SELF): what is done on it is
- * done redundantly, with the same bits on every rank. In two dimensions the grid is divided over
- * all ranks (comm is world). Agents are divided over world in both cases. */
+ * done redundantly, with the same bits on every rank. In two and three dimensions the grid is
+ * divided over all ranks (comm is world). Agents are divided over world in both cases. */
 typedef struct {
-  MPI_Comm world;  /* borrowed; all ranks of the run */
-  MPI_Comm comm;   /* borrowed; the ranks that share this grid */
-  DM da;           /* owned; dof 1, star stencil of width 1, periodic or ghosted boundaries */
-  MFGBlock block;  /* this rank's box */
-  MFGBlock *boxes; /* owned; the boxes of all ranks of comm */
+  MPI_Comm world; /* borrowed; all ranks of the run */
+  MPI_Comm comm;  /* borrowed; the ranks that share this grid */
+  DM da;          /* owned; dof 1, star stencil of width 1, periodic or ghosted boundaries */
+  MFGBlock block; /* this rank's box */
+  /* All cells divided over the ranks of world: in 2D and 3D the boxes of the fields. Rank r has the
+   * box r mod d0, r / d0 mod d1, r / (d0 d1) of the divisions. */
+  int divisions[MFG_MAX_DIM];
+  MFGBlock box;    /* this rank's; in 1D it may be empty */
+  MFGBlock *boxes; /* owned; of all ranks of world */
 } MFGGrid;
+
+/* Boxes per axis with the smallest surface, each with at least one cell (in 1D: any size). False
+ * where `size` boxes cannot be had. */
+PetscBool MFGGridDivide(int size, int dim, const int cells[], int divisions[MFG_MAX_DIM]);
+
+/* The whole grid as one block. */
+MFGBlock MFGGridWhole(const MFGGrid *grid);
 
 /* Collective on world. Divides `cells` cells per axis between `lower` and `upper` over the ranks.
  * Errors: fewer than 3 cells per axis, an empty interval, an axis periodic at one end only, fewer

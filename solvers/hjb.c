@@ -9,7 +9,7 @@ struct MFGHJB_ {
   SNES snes;               /* owned, as all below */
   Mat jacobian;            /* AIJ, values in COO order */
   Vec u, residual;         /* [owned] */
-  Vec local;               /* 2D: u with ghosts */
+  Vec local;               /* 2D, 3D: u with ghosts */
   double *ghosted;         /* 1D: u with ghosts */
   double *values;          /* [owned][2 dim + 1] */
   double *source;          /* F of the level, [owned] */
@@ -21,22 +21,31 @@ struct MFGHJB_ {
   PetscLogEvent sweep_event, drift_event;
 };
 
-/* Walls: the ghost is a copy of the cell beside it. `g` is the box with one ghost cell around. */
+/* Strides of a box with one ghost cell around its `dim` axes. */
+static void GhostStrides(const MFGBlock *b, ptrdiff_t stride[MFG_MAX_DIM]) {
+  stride[0] = 1;
+  for (int k = 1; k < MFG_MAX_DIM; k++) stride[k] = stride[k - 1] * (b->count[k - 1] + 2);
+}
+
+/* Walls: the ghost is a copy of the cell beside it. `g` is the box with one ghost cell around. The
+ * star stencil reads no ghost beside two walls: only the faces of the owned cells are set. */
 static void MirrorWalls(const MFGBlock *b, double *g) {
-  const ptrdiff_t row = b->count[0] + 2;
-  const int last[2] = {b->count[0] + 1, b->dim > 1 ? b->count[1] + 1 : 0};
-  const int low0 = b->boundary[0][0] == MFG_BOUNDARY_NOFLUX && b->start[0] == 0;
-  const int high0 =
-      b->boundary[0][1] == MFG_BOUNDARY_NOFLUX && b->start[0] + b->count[0] == b->cells[0];
-  for (int j = 0; j <= last[1]; j++) {
-    if (low0) g[j * row] = g[j * row + 1];
-    if (high0) g[j * row + last[0]] = g[j * row + last[0] - 1];
-  }
-  if (b->dim == 1) return;
-  if (b->boundary[1][0] == MFG_BOUNDARY_NOFLUX && b->start[1] == 0)
-    memcpy(g, g + row, row * sizeof *g);
-  if (b->boundary[1][1] == MFG_BOUNDARY_NOFLUX && b->start[1] + b->count[1] == b->cells[1])
-    memcpy(g + last[1] * row, g + (last[1] - 1) * row, row * sizeof *g);
+  ptrdiff_t stride[MFG_MAX_DIM];
+
+  GhostStrides(b, stride);
+  for (int k = 0; k < b->dim; k++) g += stride[k];
+  for (int axis = 0; axis < b->dim; axis++)
+    for (int side = 0; side < 2; side++) {
+      const int wall = side ? b->cells[axis] - 1 : 0, at = wall - b->start[axis];
+      const int p = axis == 0, q = axis == 2 ? 1 : 2; /* the axes along the wall */
+      if (b->boundary[axis][side] != MFG_BOUNDARY_NOFLUX || at < 0 || at >= b->count[axis])
+        continue;
+      const ptrdiff_t out = side ? stride[axis] : -stride[axis];
+      for (int j = 0; j < b->count[q]; j++) {
+        double *cell = g + at * stride[axis] + j * stride[q];
+        for (int i = 0; i < b->count[p]; i++, cell += stride[p]) cell[out] = *cell;
+      }
+    }
 }
 
 /* u with ghosts, for the kernels. In 1D the whole grid is here and PETSc's scatter would cost more
@@ -136,7 +145,7 @@ static PetscErrorCode TestConvergence(SNES snes, PetscInt it, PetscReal xnorm, P
 static PetscErrorCode CreateMatrix(MFGHJB hjb) {
   const MFGBlock *b = &hjb->grid->block;
   const PetscInt owned = (PetscInt)MFGBlockOwned(b), width = 2 * b->dim + 1;
-  const PetscInt row = b->count[0] + 2;
+  ptrdiff_t stride[MFG_MAX_DIM];
   ISLocalToGlobalMapping mapping;
   const PetscInt *global;
   PetscInt *i, *j, at = 0;
@@ -145,15 +154,19 @@ static PetscErrorCode CreateMatrix(MFGHJB hjb) {
   PetscCall(DMGetLocalToGlobalMapping(hjb->grid->da, &mapping));
   PetscCall(ISLocalToGlobalMappingGetIndices(mapping, &global));
   PetscCall(PetscMalloc2(owned * width, &i, owned * width, &j));
-  for (int y = 0; y < b->count[1]; y++)
-    for (int x = 0; x < b->count[0]; x++) {
-      const PetscInt center = x + 1 + (b->dim > 1 ? (y + 1) * row : 0);
-      const PetscInt local[] = {center, center - 1, center + 1, center - row, center + row};
-      for (PetscInt k = 0; k < width; k++, at++) {
-        i[at] = global[center];
-        j[at] = global[local[k]];
+  GhostStrides(b, stride);
+  for (int z = 0; z < b->count[2]; z++)
+    for (int y = 0; y < b->count[1]; y++)
+      for (int x = 0; x < b->count[0]; x++) {
+        const int cell[] = {x, y, z};
+        ptrdiff_t center = 0;
+        for (int k = 0; k < b->dim; k++) center += (cell[k] + 1) * stride[k];
+        for (PetscInt k = 0; k < width; k++, at++) {
+          const ptrdiff_t step = k ? stride[(k - 1) / 2] : 0;
+          i[at] = global[center];
+          j[at] = global[k % 2 ? center - step : center + step];
+        }
       }
-    }
   PetscCall(ISLocalToGlobalMappingRestoreIndices(mapping, &global));
   PetscCall(MatCreate(hjb->grid->comm, &hjb->jacobian));
   PetscCall(MatSetSizes(hjb->jacobian, owned, owned, PETSC_DETERMINE, PETSC_DETERMINE));

@@ -6,8 +6,8 @@
  *
  * All solvers take PETSc options with the prefix hjb_ (-hjb_snes_monitor, -hjb_ksp_type, ...). The
  * default is Newton with full steps; linear systems in 1D by elimination (-hjb_pc_type
- * tridiagonal), redundantly on every rank, in 2D by BiCGStab with Jacobi to a relative 1e-2: the
- * Newton residual alone decides when a level is solved. */
+ * tridiagonal), redundantly on every rank, in 2D and 3D by BiCGStab with Jacobi to a relative 1e-2:
+ * the Newton residual alone decides when a level is solved. */
 #pragma once
 
 #include <petscsnes.h>

@@ -3,8 +3,6 @@
 #include "solvers/exchange.h"
 #include "solvers/kde_point.h"
 
-#define DIM_MAX 2
-
 struct MFGDensityPlan_ {
   const MFGGrid *grid;       /* borrowed */
   const MFGBackend *backend; /* borrowed */
@@ -33,7 +31,7 @@ int MFGDensityOrder(double r, double tolerance) {
 
 /* An agent is at most half a cell from its centre: the first cell left out is radius + 1/2 cells
  * away. Many agents' tails add up, hence the factor 10. */
-static int RadiusOfTolerance(double cells, double tolerance) {
+int MFGDensityRadius(double cells, double tolerance) {
   return (int)PetscMax(1, ceil(cells * sqrt(-2 * log(tolerance / 10)) - 0.5));
 }
 
@@ -76,8 +74,6 @@ static PetscErrorCode CheckPlan(const MFGGrid *grid, int64_t agents, double tole
   const MFGBlock *b = &grid->block;
 
   PetscFunctionBeginUser;
-  PetscCheck(b->dim <= DIM_MAX, grid->world, PETSC_ERR_SUP,
-             "densities in %d dimensions: only 1 and 2 are there yet", b->dim);
   PetscCheck(agents > 0, grid->world, PETSC_ERR_ARG_OUTOFRANGE,
              "%lld agents: there must be at least one", (long long)agents);
   PetscCheck(tolerance >= 1e-15 && tolerance <= 0.1, grid->world, PETSC_ERR_ARG_OUTOFRANGE,
@@ -105,7 +101,7 @@ static PetscErrorCode ChooseSizes(MFGDensityPlan p, double tolerance) {
   for (int i = 0; i < count; i++) {
     const double cells = p->bandwidth[i] / b->spacing[i % b->dim];
     r = PetscMax(r, 0.5 / cells);
-    p->radius[i] = RadiusOfTolerance(cells, tolerance);
+    p->radius[i] = MFGDensityRadius(cells, tolerance);
   }
   p->order = p->method == MFG_DENSITY_DIRECT ? 3 : MFGDensityOrder(r, tolerance);
   PetscCallMPI(MPI_Bcast(&p->order, 1, MPI_INT, 0, p->grid->world));
@@ -186,6 +182,14 @@ double MFGDensityPlanSeconds(MFGDensityPlan plan) {
   return plan->seconds;
 }
 
+void MFGDensityPlanRadius(MFGDensityPlan plan, int radius[MFG_MAX_DIM]) {
+  const int dim = plan->grid->block.dim;
+  for (int k = 0; k < MFG_MAX_DIM; k++) radius[k] = 0;
+  if (plan->method == MFG_DENSITY_DIRECT) return;
+  for (int i = 0; i < plan->levels * dim; i++)
+    radius[i % dim] = PetscMax(radius[i % dim], plan->radius[i]);
+}
+
 static PetscErrorCode CheckLevel(MFGDensityPlan plan, int level) {
   PetscFunctionBeginUser;
   PetscCheck(level >= 0 && level < plan->levels, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
@@ -193,10 +197,11 @@ static PetscErrorCode CheckLevel(MFGDensityPlan plan, int level) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const int64_t *moments,
+PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const MFGBlock *block,
+                                  const MFGExtent *extent, const int64_t *moments,
                                   double *density) {
   const int dim = plan->grid->block.dim;
-  MFGConvolution job = {.block = plan->grid->block,
+  MFGConvolution job = {.block = block ? *block : plan->grid->block,
                         .order = plan->order,
                         .scale = plan->scale,
                         .agents = plan->agents};
@@ -206,6 +211,7 @@ PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const int64_t 
   PetscCall(CheckLevel(plan, level));
   PetscCheck(plan->method == MFG_DENSITY_MOMENTS, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONGSTATE,
              "this plan has the direct method: it needs positions, not moments");
+  if (extent) job.extent = *extent;
   for (int k = 0; k < dim; k++) {
     job.radius[k] = plan->radius[level * dim + k];
     job.weights[k] = plan->weights + plan->offset[level * dim + k];
@@ -215,44 +221,63 @@ PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const int64_t 
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Positions of all ranks on all ranks, position[axis][id]. Ranks hold any ids that make up
- * 0 .. agents - 1 together. */
+/* The id of every agent, rank after rank, [agents]: a permutation of 0 .. agents - 1. */
+static PetscErrorCode GatherIds(MFGDensityPlan plan, const MFGAgentRange *agents,
+                                const PetscMPIInt counts[], const PetscMPIInt starts[],
+                                int64_t *id) {
+  const MPI_Comm world = plan->grid->world;
+  int64_t *mine;
+  PetscBool *seen;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscMalloc1(agents->count, &mine));
+  PetscCall(PetscCalloc1(plan->agents, &seen));
+  for (int64_t i = 0; i < agents->count; i++)
+    mine[i] = agents->id ? agents->id[i] : agents->first_id + i * agents->id_stride;
+  PetscCallMPI(MPI_Allgatherv(mine, (PetscMPIInt)agents->count, MPI_INT64_T, id, counts, starts,
+                              MPI_INT64_T, world));
+  for (int64_t i = 0; i < plan->agents; i++) {
+    PetscCheck(id[i] >= 0 && id[i] < plan->agents, world, PETSC_ERR_ARG_OUTOFRANGE,
+               "agent %lld is none of the %lld of the plan", (long long)id[i],
+               (long long)plan->agents);
+    PetscCheck(!seen[id[i]], world, PETSC_ERR_ARG_INCOMP, "agent %lld is there twice",
+               (long long)id[i]);
+    seen[id[i]] = PETSC_TRUE;
+  }
+  PetscCall(PetscFree(mine));
+  PetscCall(PetscFree(seen));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Positions of all ranks on all ranks, position[axis][id]. */
 static PetscErrorCode GatherPositions(MFGDensityPlan plan, const MFGAgentRange *agents,
                                       double *position[]) {
   const MPI_Comm world = plan->grid->world;
-  const int64_t mine[3] = {agents->first_id, agents->id_stride, agents->count};
-  PetscMPIInt size, total, *counts, *starts;
-  int64_t *range;
+  PetscMPIInt size, total, mine, *counts, *starts;
+  int64_t *id;
   double *buffer;
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(world, &size));
   PetscCall(PetscMPIIntCast((PetscInt64)plan->agents, &total));
-  PetscCall(PetscMalloc4(size, &counts, size, &starts, 3 * size, &range, total, &buffer));
-  PetscCallMPI(MPI_Allgather(mine, 3, MPI_INT64_T, range, 3, MPI_INT64_T, world));
-  for (PetscMPIInt r = 0, sum = 0; r < size; sum += counts[r++]) {
-    const int64_t *ids = range + 3 * r;
-    PetscCheck(ids[2] == 0 || ids[0] + (ids[2] - 1) * ids[1] < plan->agents, world,
-               PETSC_ERR_ARG_OUTOFRANGE, "rank %d holds an agent beyond the %lld of the plan",
-               (int)r, (long long)plan->agents);
-    counts[r] = (PetscMPIInt)ids[2];
-    starts[r] = sum;
-  }
+  PetscCall(PetscMPIIntCast((PetscInt64)agents->count, &mine));
+  PetscCall(PetscMalloc4(size, &counts, size, &starts, total, &id, total, &buffer));
+  PetscCallMPI(MPI_Allgather(&mine, 1, MPI_INT, counts, 1, MPI_INT, world));
+  for (PetscMPIInt r = 0, sum = 0; r < size; sum += counts[r++]) starts[r] = sum;
+  PetscCall(GatherIds(plan, agents, counts, starts, id));
   for (int k = 0; k < plan->grid->block.dim; k++) {
-    PetscCallMPI(MPI_Allgatherv(agents->position[k], (PetscMPIInt)agents->count, MPI_DOUBLE, buffer,
-                                counts, starts, MPI_DOUBLE, world));
-    for (PetscMPIInt r = 0; r < size; r++)
-      for (PetscMPIInt i = 0; i < counts[r]; i++)
-        position[k][range[3 * r] + i * range[3 * r + 1]] = buffer[starts[r] + i];
+    PetscCallMPI(MPI_Allgatherv(agents->position[k], mine, MPI_DOUBLE, buffer, counts, starts,
+                                MPI_DOUBLE, world));
+    for (PetscMPIInt i = 0; i < total; i++) position[k][id[i]] = buffer[i];
   }
-  PetscCall(PetscFree4(counts, starts, range, buffer));
+  PetscCall(PetscFree4(counts, starts, id, buffer));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRange *agents,
                                 double *density) {
   const MFGBlock *b = &plan->grid->block;
-  double *position[DIM_MAX] = {NULL, NULL};
+  double *position[MFG_MAX_DIM] = {NULL};
   const double start = MPI_Wtime();
 
   PetscFunctionBeginUser;
@@ -309,30 +334,88 @@ static void PeriodicCut(int cells, const Sums *cell, Sums s, double *mean, doubl
   if (*mean >= 2.0 * cells) *mean -= 2.0 * cells;
 }
 
-PetscErrorCode MFGMomentStatistics(const MFGBlock *b, int64_t agents, int order, int scale,
-                                   const int64_t *moments, MFGSampleStatistics *statistics) {
-  const int terms = MFGMomentTerms(b->dim, order);
-  int64_t stride = 1, total = 0;
+int64_t MFGMarginalCount(const MFGBlock *domain) {
+  int64_t cells = 0;
+  for (int k = 0; k < domain->dim; k++) cells += domain->cells[k];
+  return 3 * cells;
+}
+
+/* Where the marginals of an axis begin. */
+static int64_t MarginalStart(const MFGBlock *domain, int axis) {
+  int64_t cells = 0;
+  for (int k = 0; k < axis; k++) cells += domain->cells[k];
+  return 3 * cells;
+}
+
+/* One row of cells: along x each cell has its place, y and z get the row's sums. */
+static void RowMarginals(int count, int terms, const int term[MFG_MAX_DIM][2], int dim,
+                         const int64_t *moments, int64_t *marginal[MFG_MAX_DIM]) {
+  int64_t all = 0, first[MFG_MAX_DIM] = {0}, second[MFG_MAX_DIM] = {0}, *x = marginal[0];
+
+  for (int i = 0; i < count; i++, moments += terms, x += 3) {
+    x[0] += moments[0];
+    x[1] += moments[1];
+    x[2] += moments[2];
+    all += moments[0];
+    for (int k = 1; k < dim; k++) {
+      first[k] += moments[term[k][0]];
+      second[k] += moments[term[k][1]];
+    }
+  }
+  for (int k = 1; k < dim; k++) {
+    marginal[k][0] += all;
+    marginal[k][1] += first[k];
+    marginal[k][2] += second[k];
+  }
+}
+
+PetscErrorCode MFGMomentMarginals(const MFGBlock *domain, int order, const MFGBlock *box,
+                                  const MFGExtent *extent, const int64_t *moments,
+                                  int64_t *marginals) {
+  const MFGExtent e = MFGExtentOrWhole(domain, extent ? extent : &(MFGExtent){{0}, {0}});
+  const int terms = MFGMomentTerms(domain->dim, order);
+  const int term[MFG_MAX_DIM][2] = {{1, 2},
+                                    {MFGMomentRow(order, 1), MFGMomentRow(order, 2)},
+                                    {MFGMomentPlane(order, 1), MFGMomentPlane(order, 2)}};
 
   PetscFunctionBeginUser;
-  PetscCheck(order >= 3 && b->dim <= DIM_MAX, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
-             "statistics need moments of order 3 or more in 1 or 2 dimensions, not order %d in %d",
-             order, b->dim);
-  for (int64_t c = 0; c < MFGBlockCells(b); c++) total += moments[c * terms] >> scale;
-  PetscCheck(total == agents, PETSC_COMM_SELF, PETSC_ERR_PLIB,
-             "the moments hold %lld agents instead of %lld", (long long)total, (long long)agents);
+  PetscCheck(order >= 3, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "statistics need moments of order 3 or more, not %d", order);
+  for (int k = 0; k < domain->dim; k++)
+    PetscCheck(box->start[k] >= e.start[k] &&
+                   box->start[k] + box->count[k] <= e.start[k] + e.count[k],
+               PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+               "a box of %d cells from %d on along axis %d, the moments cover %d from %d on",
+               box->count[k], box->start[k], k, e.count[k], e.start[k]);
+  for (int z = 0; z < box->count[2]; z++)
+    for (int y = 0; y < box->count[1]; y++) {
+      const int at[MFG_MAX_DIM] = {box->start[0], box->start[1] + y, box->start[2] + z};
+      const int64_t plane = at[2] - e.start[2], row = plane * e.count[1] + at[1] - e.start[1];
+      int64_t *marginal[MFG_MAX_DIM] = {NULL};
+      for (int k = 0; k < domain->dim; k++)
+        marginal[k] = marginals + MarginalStart(domain, k) + 3 * (int64_t)at[k];
+      RowMarginals(box->count[0], terms, term, domain->dim,
+                   moments + (row * e.count[0] + at[0] - e.start[0]) * terms, marginal);
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGMarginalStatistics(const MFGBlock *b, int64_t agents, int scale,
+                                     const int64_t *marginals, MFGSampleStatistics *statistics) {
+  PetscFunctionBeginUser;
   memset(statistics, 0, sizeof *statistics);
   for (int k = 0; k < b->dim; k++) {
-    const int first = k == 0 ? 1 : MFGMomentRow(order, 1),
-              second = k == 0 ? 2 : MFGMomentRow(order, 2);
+    const int64_t *m = marginals + MarginalStart(b, k);
     Sums *cell, all = {0, 0, 0};
-    PetscCall(PetscCalloc1(b->cells[k], &cell));
-    for (int64_t c = 0; c < MFGBlockCells(b); c++) {
-      const int64_t i = c / stride % b->cells[k], *m = moments + c * terms;
-      const Sums s = CellSums(i, (int64_t[]){m[0], m[first], m[second]});
-      cell[i] = (Sums){cell[i].s0 + s.s0, cell[i].s1 + s.s1, cell[i].s2 + s.s2};
-      all = (Sums){all.s0 + s.s0, all.s1 + s.s1, all.s2 + s.s2};
+    int64_t total = 0;
+    PetscCall(PetscMalloc1(b->cells[k], &cell));
+    for (int i = 0; i < b->cells[k]; i++, m += 3) {
+      cell[i] = CellSums(i, m);
+      all = (Sums){all.s0 + cell[i].s0, all.s1 + cell[i].s1, all.s2 + cell[i].s2};
+      total += m[0] >> scale;
     }
+    PetscCheck(total == agents, PETSC_COMM_SELF, PETSC_ERR_PLIB,
+               "the moments hold %lld agents instead of %lld", (long long)total, (long long)agents);
     double mean, variance;
     if (b->boundary[k][0] == MFG_BOUNDARY_PERIODIC)
       PeriodicCut(b->cells[k], cell, all, &mean, &variance);
@@ -341,9 +424,25 @@ PetscErrorCode MFGMomentStatistics(const MFGBlock *b, int64_t agents, int order,
     const double half = b->spacing[k] / 2;
     statistics->mean[k] = b->lower[k] + mean * half;
     statistics->variance[k] = PetscMax(variance, 0) * half * half;
-    stride *= b->cells[k];
     PetscCall(PetscFree(cell));
   }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGMomentStatistics(const MFGBlock *domain, int64_t agents, int order, int scale,
+                                   const int64_t *moments, MFGSampleStatistics *statistics) {
+  MFGBlock whole = *domain;
+  int64_t *marginals;
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    whole.start[k] = 0;
+    whole.count[k] = whole.cells[k];
+  }
+  PetscCall(PetscCalloc1(MFGMarginalCount(domain), &marginals));
+  PetscCall(MFGMomentMarginals(domain, order, &whole, NULL, moments, marginals));
+  PetscCall(MFGMarginalStatistics(domain, agents, scale, marginals, statistics));
+  PetscCall(PetscFree(marginals));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

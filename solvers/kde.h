@@ -36,16 +36,23 @@ int MFGDensityPlanScale(MFGDensityPlan plan);
 MFGDensityMethod MFGDensityPlanMethod(MFGDensityPlan plan);
 /* Smallest p >= 3 with r^p / sqrt(p!) < tolerance / 3. */
 int MFGDensityOrder(double r, double tolerance);
+/* Cells on each side that a kernel of so many cells of width reaches. */
+int MFGDensityRadius(double cells, double tolerance);
 /* Number of monomials of total degree < order in dim variables. */
 int MFGMomentTerms(int dim, int order);
 
-/* Not collective. Moments [cells][terms] of all agents -> this rank's owned density, in a fixed
- * order of summation per cell. */
-PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const int64_t *moments,
-                                  double *density);
+/* The largest radius of any level, in cells per axis: moments that reach so far beyond a box on
+ * each side are enough for its density. 0 on unused axes and for the direct method. */
+void MFGDensityPlanRadius(MFGDensityPlan plan, int radius[MFG_MAX_DIM]);
 
-/* Collective on grid->world. The exact sum over the agents of all ranks, in the order of their ids.
- */
+/* Not collective. Moments [extent][terms] of all agents -> the density of `block`, [owned], in a
+ * fixed order of summation per cell: the same bits for any block and extent. block NULL: the grid's
+ * own block; extent NULL: the whole grid, else as MFGConvolution.extent says. */
+PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const MFGBlock *block,
+                                  const MFGExtent *extent, const int64_t *moments, double *density);
+
+/* Collective on grid->world. The exact sum over the agents of all ranks, in the order of their ids,
+ * which are 0 .. N - 1, each on one rank: the same bits wherever an agent is. */
 PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRange *agents,
                                 double *density);
 
@@ -55,6 +62,17 @@ PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRa
 typedef struct {
   double mean[MFG_MAX_DIM], variance[MFG_MAX_DIM];
 } MFGSampleStatistics;
+/* For every axis and every cell of it the sums of the terms 1, t, t^2 of that axis over the cells
+ * beside it, [axis][cells][3]. Sums over all agents do not overflow. */
+int64_t MFGMarginalCount(const MFGBlock *domain);
+/* Not collective. Adds the cells of `box`; moments [extent][terms], extent NULL: the whole grid. */
+PetscErrorCode MFGMomentMarginals(const MFGBlock *domain, int order, const MFGBlock *box,
+                                  const MFGExtent *extent, const int64_t *moments,
+                                  int64_t *marginals);
+/* Not collective. From the marginals of all agents (MFGExchangeSumInt64 adds those of ranks). */
+PetscErrorCode MFGMarginalStatistics(const MFGBlock *domain, int64_t agents, int scale,
+                                     const int64_t *marginals, MFGSampleStatistics *statistics);
+/* Both for moments of all agents on the whole grid. */
 PetscErrorCode MFGMomentStatistics(const MFGBlock *domain, int64_t agents, int order, int scale,
                                    const int64_t *moments, MFGSampleStatistics *statistics);
 

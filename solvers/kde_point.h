@@ -1,9 +1,10 @@
 /* The density estimate at one point: what an agent adds to its cell, and images at the boundaries.
  *
  * An agent at X in the cell with centre c has t_a = 2 (X_a - c_a) / spacing_a in [-1, 1] on axis a.
- * It adds round(t^alpha 2^S), t^alpha = t_x^k t_y^l, to term alpha of its cell, for all k + l < p.
- * Terms are stored k fastest: (0,0), (1,0), .. (p-1,0), (0,1), .. (p-2,1), .. (0,p-1). Term 0 is
- * the exact number of agents times 2^S. The bandwidth is not in here, only in the weights. */
+ * It adds round(t^alpha 2^S), t^alpha = t_x^k t_y^l t_z^m, to term alpha of its cell, for all
+ * k + l + m < p. Terms are stored k fastest: (0,0), (1,0), .. (p-1,0), (0,1), .. (p-2,1), ..
+ * (0,p-1); in 3D so for m = 0, then with p - 1 in place of p for m = 1, and so on. Term 0 is the
+ * exact number of agents times 2^S. The bandwidth is not in here, only in the weights. */
 #pragma once
 
 #include "solvers/random.h"
@@ -18,9 +19,15 @@ MFG_HD int MFGMomentScale(int64_t agents) {
   return 62 - bits < 51 ? 62 - bits : 51;
 }
 
-/* Number of terms with y power below l: where row l begins. */
+/* Number of terms of z power 0 with y power below l: where row l begins. */
 MFG_HD int MFGMomentRow(int order, int l) {
   return l * order - l * (l - 1) / 2;
+}
+
+/* Number of terms with z power below m: where plane m begins, which has the rows of order - m. */
+MFG_HD int MFGMomentPlane(int order, int m) {
+  const int rest = order - m;
+  return (order * (order + 1) * (order + 2) - rest * (rest + 1) * (rest + 2)) / 6;
 }
 
 /* t^k, k < 32, multiplied in one stated order: ((t^1 t^2) t^4) ..., by the bits of k. */
@@ -49,6 +56,27 @@ MFG_HD int MFGImageCell(int cells, int periodic, int i, int *mirrored) {
   j = j < 0 ? j + period : j;
   *mirrored = j >= cells;
   return j < cells ? j : period - 1 - j;
+}
+
+/* The cells of an array of moments; zero counts stand for the whole grid. */
+MFG_HD MFGExtent MFGExtentOrWhole(const MFGBlock *b, const MFGExtent *extent) {
+  MFGExtent e = *extent;
+  if (e.count[0] == 0 && e.count[1] == 0 && e.count[2] == 0)
+    for (int k = 0; k < MFG_MAX_DIM; k++) {
+      e.start[k] = 0;
+      e.count[k] = b->cells[k];
+    }
+  return e;
+}
+
+/* Where cell i, which may lie beyond the grid, is along an axis of the extent: itself when the
+ * extent of a periodic axis reaches it, else its image. Outside 0 .. count - 1: not there. */
+MFG_HD int MFGMomentPosition(const MFGBlock *b, const MFGExtent *e, int axis, int i,
+                             int *mirrored) {
+  const int periodic = b->boundary[axis][0] == MFG_BOUNDARY_PERIODIC;
+  const int place = i - e->start[axis];
+  const int image = MFGImageCell(b->cells[axis], periodic, i, mirrored) - e->start[axis];
+  return periodic && place >= 0 && place < e->count[axis] ? place : image;
 }
 
 /* exp(-q) for q >= 0, relative error below 3e-16; 0 from q = 700 on, before results underflow. */

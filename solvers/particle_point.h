@@ -40,6 +40,13 @@ MFG_HD int MFGCellOf(const MFGAxis *a, double x, double *t) {
   return i;
 }
 
+/* Index i where it lies in 0 .. count - 1, else the nearest of these: no error of a caller reads or
+ * writes beyond its arrays. */
+MFG_HD int MFGNearestIndex(int i, int count) {
+  i = i < count ? i : count - 1;
+  return i > 0 ? i : 0;
+}
+
 /* Interpolation: the position lies between the centres of cells i - 1 and i, i = 0 .. cells, at the
  * weight w in [0, 1] of cell i. */
 MFG_HD int MFGIntervalOf(const MFGAxis *a, double x, double *w) {

@@ -3,12 +3,18 @@
  *   X^{n+1} = X^n + v^n(X^n) dt + sqrt(2 nu dt) xi      v^n multilinear in the drift at cell
  * centres,
  *
- * with wrap on periodic axes and symmetric reflection at walls. Divided over the ranks by id. */
+ * with wrap on periodic axes and symmetric reflection at walls.
+ *
+ * replicated: every rank has a range of ids and the drift of all cells; the moments of a chunk of
+ * levels are summed over the ranks. domain: every rank has the agents in its box; after each step
+ * they migrate, after a chunk the moments exchange a rim as wide as the kernel. The same bits. */
 #pragma once
 
 #include "solvers/kde.h"
+#include "solvers/residents.h"
 
 typedef enum { MFG_SAMPLING_STRATIFIED, MFG_SAMPLING_RANDOM } MFGSampling;
+typedef enum { MFG_DECOMPOSITION_REPLICATED, MFG_DECOMPOSITION_DOMAIN } MFGDecomposition;
 
 typedef struct {
   int64_t count;
@@ -18,21 +24,24 @@ typedef struct {
       *initial_density; /* borrowed; whole field, >= 0, any positive scale; only during Create */
   double nu, dt;
   int steps;
+  MFGDecomposition decomposition;
 } MFGParticlesSpec;
 
 typedef struct MFGParticles_ *MFGParticles;
 
-/* The drift of levels begin .. end-1 as whole fields [end - begin][dim][cells]. Collective. */
+/* The drift of levels begin .. end-1 in the owned cells of the grid, [end - begin][dim][owned].
+ * Collective. */
 typedef PetscErrorCode (*MFGDriftFunction)(void *context, int begin, int end, double *drift);
 
-/* Collective on grid->world. The grid and backend are borrowed for the life of the object. */
+/* Collective on grid->world. The grid and backend are borrowed for the life of the object. Errors:
+ * no agents, a density that is negative or not finite. */
 PetscErrorCode MFGParticlesCreate(const MFGGrid *grid, const MFGBackend *backend,
                                   const MFGParticlesSpec *spec, MFGParticles *particles);
 PetscErrorCode MFGParticlesDestroy(MFGParticles *particles);
 
 /* Collective on grid->world. One forward sweep of all agents from t = 0: the flow of densities
  * M[steps + 1][owned] and statistics[steps + 1]. In chunks of levels whose moments fit a memory
- * budget; one integer all-reduce a chunk. `iteration` is 0 for common random numbers, else the
+ * budget. `iteration` is 0 for common random numbers, else the
  * outer iteration. Bits of M and statistics depend only on drift, seed, plan - not on ranks, chunks
  * or backend. */
 PetscErrorCode MFGParticlesSweep(MFGParticles particles, MFGDensityPlan plan, uint32_t iteration,
@@ -44,9 +53,27 @@ PetscErrorCode MFGParticlesSweep(MFGParticles particles, MFGDensityPlan plan, ui
 PetscErrorCode MFGParticlesPaths(MFGParticles particles, uint32_t iteration, MFGDriftFunction drift,
                                  void *context, int64_t samples, double *path, int64_t *id);
 
+/* Largest over mean number of agents per rank in the last sweep; 1 where they are replicated. */
+double MFGParticlesImbalance(MFGParticles particles);
+
+/* Bytes this rank has sent since Create. */
+MFGExchangeBytes MFGParticlesBytesMoved(MFGParticles particles);
+
+/* What one sweep will move: the bytes of rank `rank` of the divisions of a whole grid. */
+typedef struct {
+  MFGBlock whole;
+  int divisions[MFG_MAX_DIM];
+  MFGDecomposition decomposition;
+  int64_t agents;
+  int steps, order;
+  int radius[MFG_MAX_DIM]; /* of the kernel, in cells */
+  double deviation;        /* sqrt(2 nu dt) */
+} MFGSweepLayout;
+MFGExchangeBytes MFGSweepBytes(const MFGSweepLayout *layout, int rank);
+/* Bytes of the moments and drifts of a chunk, and of the agents of one rank with a fair share. */
+int64_t MFGSweepChunkBytes(const MFGSweepLayout *layout);
+int64_t MFGSweepAgentBytes(const MFGSweepLayout *layout);
+
 /* Statistics of the agents at t = 0, for the first bandwidths. Collective on grid->world. */
 PetscErrorCode MFGParticlesInitialStatistics(MFGParticles particles,
                                              MFGSampleStatistics *statistics);
-
-/* Bytes of the moments and drifts of one chunk of a sweep at this tolerance, for h of two cells. */
-int64_t MFGParticlesChunkBytes(const MFGBlock *domain, int steps, double tolerance);

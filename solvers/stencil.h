@@ -30,8 +30,35 @@ typedef struct {
   MFGBoundary boundary[MFG_MAX_DIM][2]; /* low and high face; periodic faces come in pairs */
 } MFGBlock;
 
+/* Box `rank` of a whole grid divided into boxes, x fastest: the first cells mod d boxes of an axis
+ * hold one cell more. */
+MFG_HD MFGBlock MFGBoxOfRank(const MFGBlock *whole, const int divisions[], int rank) {
+  MFGBlock box = *whole;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    const int at = rank % divisions[k], cells = whole->cells[k];
+    const int share = cells / divisions[k], more = cells % divisions[k];
+    box.start[k] = at * share + (at < more ? at : more);
+    box.count[k] = share + (at < more);
+    rank /= divisions[k];
+  }
+  return box;
+}
+
+/* A box of cells that an array covers: axis k from start[k], count[k] cells, x fastest. It may
+ * reach beyond the grid; there, and only on periodic axes, cell i stands for i modulo cells. */
+typedef struct {
+  int start[MFG_MAX_DIM], count[MFG_MAX_DIM];
+} MFGExtent;
+
 MFG_HD double MFGCellCenter(const MFGBlock *b, int axis, int i) {
   return b->lower[axis] + (i + 0.5) * b->spacing[axis];
+}
+
+/* Which of the `boxes` that divide an axis holds a cell: the first cells mod boxes of them have one
+ * cell more. */
+MFG_HD int MFGBoxOfCell(int cells, int boxes, int cell) {
+  const int q = cells / boxes, longer = cells % boxes * (q + 1);
+  return cell < longer ? cell / (q + 1) : cells % boxes + (cell - longer) / q;
 }
 
 MFG_HD int64_t MFGBlockCells(const MFGBlock *b) {
@@ -40,6 +67,21 @@ MFG_HD int64_t MFGBlockCells(const MFGBlock *b) {
 
 MFG_HD int64_t MFGBlockOwned(const MFGBlock *b) {
   return (int64_t)b->count[0] * b->count[1] * b->count[2];
+}
+
+MFG_HD int64_t MFGExtentCells(const MFGExtent *e) {
+  return (int64_t)e->count[0] * e->count[1] * e->count[2];
+}
+
+/* The cells of a block with `width` more on each side of the axes; unused axes have one cell. */
+MFG_HD MFGExtent MFGBlockWidened(const MFGBlock *b, const int width[]) {
+  MFGExtent e;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    const int w = k < b->dim ? width[k] : 0;
+    e.start[k] = b->start[k] - w;
+    e.count[k] = b->count[k] + 2 * w;
+  }
+  return e;
 }
 
 MFG_HD double MFGCellVolume(const MFGBlock *b) {

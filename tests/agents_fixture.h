@@ -8,14 +8,14 @@
 #include "tests/mfg_test.h"
 
 typedef struct {
-  int dim, cells[2];
-  double lower[2], upper[2];
-  MFGBoundary boundary[2]; /* of both faces of an axis */
+  int dim, cells[3];
+  double lower[3], upper[3];
+  MFGBoundary boundary[3]; /* of both faces of an axis */
 } Box;
 
 static inline void CreateGrid(MPI_Comm comm, const Box *box, MFGGrid *grid) {
-  MFGBoundary faces[2][2];
-  for (int k = 0; k < 2; k++) faces[k][0] = faces[k][1] = box->boundary[k];
+  MFGBoundary faces[3][2];
+  for (int k = 0; k < 3; k++) faces[k][0] = faces[k][1] = box->boundary[k];
   MFG_OK(MFGGridCreate(comm, box->dim, box->cells, box->lower, box->upper,
                        (const MFGBoundary(*)[2])faces, grid));
 }
@@ -27,6 +27,14 @@ static inline MFGBlock WholeBlock(const MFGGrid *grid) {
     b.count[k] = b.cells[k];
   }
   return b;
+}
+
+/* Global indices of the i-th cell that a block owns. */
+static inline void OwnedCell(const MFGBlock *b, int64_t i, int cell[]) {
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    cell[k] = b->start[k] + (int)(i % b->count[k]);
+    i /= b->count[k];
+  }
 }
 
 /* Uniform numbers of the test itself. */
@@ -41,6 +49,30 @@ static inline double TestUniform(uint64_t *state) {
 static inline double TestNormal(uint64_t *state) {
   const double u = TestUniform(state), v = TestUniform(state);
   return sqrt(-2 * log(u)) * cos(2 * PETSC_PI * v);
+}
+
+/* What a deposit is, written out: each agent in the cell that holds it, term after term. An
+ * independent check of the kernels. */
+static inline void DepositByDefinition(const MFGBlock *b, const MFGAgentRange *agents, int order,
+                                       int scale, int64_t *moments) {
+  const int terms = MFGMomentTerms(b->dim, order);
+  for (int64_t i = 0; i < agents->count; i++) {
+    int cell[3] = {0, 0, 0};
+    double t[3] = {0, 0, 0};
+    for (int k = 0; k < b->dim; k++) {
+      const double cells = (agents->position[k][i] - b->lower[k]) / b->spacing[k];
+      cell[k] = PetscMax(0, PetscMin(b->cells[k] - 1, (int)cells));
+      t[k] = 2 * (cells - cell[k]) - 1;
+    }
+    int64_t *term =
+        moments + (((int64_t)cell[2] * b->cells[1] + cell[1]) * b->cells[0] + cell[0]) * terms;
+    for (int m = 0; m < (b->dim > 2 ? order : 1); m++)
+      for (int l = 0; l < (b->dim > 1 ? order - m : 1); l++)
+        for (int k = 0; k < order - m - l; k++)
+          *term++ += (int64_t)MFGMomentBits(MFGMomentPower(t[0], k) * MFGMomentPower(t[1], l) *
+                                                MFGMomentPower(t[2], m),
+                                            ldexp(1, scale));
+  }
 }
 
 /* FNV-1a over the bytes. */

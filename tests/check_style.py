@@ -18,8 +18,9 @@ LAYERS = [
     ("point",),
     ("backend", "exchange"),
     ("grid", "tridiagonal"),
+    ("residents",),
     ("hjb", "particles", "kde", "fp_grid", "coupling"),
-    ("equilibrium", "anderson", "diagnostics"),
+    ("equilibrium", "anderson", "diagnostics", "decomposition"),
 ]
 STRANGERS = [{"hjb", "particles"}, {"hjb", "kde"}]  # of one layer, joined only above it
 GPU_MAY_INCLUDE = r"solvers/(model|random|stencil|\w+_point|backend|exchange)\.h$"

@@ -16,12 +16,12 @@ foreach(case rerun torus_residual lq_variance peer honest_failure picard_damped 
     step_length given_drift moving_torus discrete_equations)
   mfg_run_test(${case} 1 verification)
 endforeach()
-foreach(case rerun fresh hjb_failure unwritable dry_run)
+foreach(case rerun fresh hjb_failure unwritable dry_run decompositions traffic narrow_boxes)
   mfg_run_test(${case} 2 parallel)
 endforeach()
 mfg_run_test(too_many_ranks 5 parallel)
 
-foreach(case torus_1d torus_2d noflux_2d lq_1d lq_mean_field_1d)
+foreach(case torus_1d torus_2d torus_3d noflux_2d heat_flow_2d heat_flow_3d lq_1d lq_mean_field_1d)
   add_test(NAME verification.${case}.cpu.np2
     COMMAND ${MPIEXEC_EXECUTABLE} -n 2 $<TARGET_FILE:nashflow> verify ${case})
   set_tests_properties(verification.${case}.cpu.np2 PROPERTIES PROCESSORS 2 TIMEOUT 600 LABELS verification)

@@ -16,15 +16,20 @@ typedef struct {
   MFGConvergenceEntry *history;
 } Fixture;
 
-static double Density(int dim, double t, double x, double y) {
-  const double cx = 0.5 + 0.8 * t, cy = -0.1 + 0.3 * t * t, s = 0.15;
+static double Density(int dim, double t, double x, double y, double z) {
+  const double cx = 0.5 + 0.8 * t, cy = -0.1 + 0.3 * t * t, cz = 1.5 - 0.3 * t, s = 0.15;
   if (dim == 1) return exp(-(x - cx) * (x - cx) / (2 * s * s)) / (s * 2.5066282746310002);
-  return exp(-((x - cx) * (x - cx) + 2 * (y - cy) * (y - cy)) / (2 * s * s)) * sqrt(2) /
-         (6.283185307179586 * s * s);
+  const double plane = exp(-((x - cx) * (x - cx) + 2 * (y - cy) * (y - cy)) / (2 * s * s)) *
+                       sqrt(2) / (6.283185307179586 * s * s);
+  if (dim == 2) return plane;
+  return plane * exp(-3 * (z - cz) * (z - cz) / (2 * s * s)) * sqrt(3) / (s * 2.5066282746310002);
 }
 
-static double Value(double t, double x, double y) {
-  return (1.5 - t) * ((x - 1.3) * (x - 1.3) + 0.5 * (y - 0.2) * (y - 0.2)) + 0.1 * x * y;
+/* In 1D and 2D the others are y = 0 and z = 1.2. */
+static double Value(double t, double x, double y, double z) {
+  return (1.5 - t) *
+             ((x - 1.3) * (x - 1.3) + 0.5 * (y - 0.2) * (y - 0.2) + 0.25 * (z - 1.2) * (z - 1.2)) +
+         0.1 * x * y + 0.05 * x * (z - 1.2);
 }
 
 static void FillLevel(Fixture *f, int n) {
@@ -32,17 +37,23 @@ static void FillLevel(Fixture *f, int n) {
   const int64_t owned = MFGBlockOwned(b);
   const double t = f->config.time.horizon * n / f->config.time.steps;
   int64_t c = 0;
-  for (int j = 0; j < b->count[1]; j++)
-    for (int i = 0; i < b->count[0]; i++, c++) {
-      const double x = MFGCellCenter(b, 0, b->start[0] + i);
-      const double y = b->dim > 1 ? MFGCellCenter(b, 1, b->start[1] + j) : 0;
-      f->M[n * owned + c] = Density(b->dim, t, x, y);
-      f->U[n * owned + c] = Value(t, x, y);
-      f->control[(n * b->dim) * owned + c] = -((1.5 - t) * 2 * (x - 1.3) + 0.1 * y);
-      if (b->dim > 1) f->control[(n * 2 + 1) * owned + c] = -((1.5 - t) * (y - 0.2) + 0.1 * x);
-    }
+  for (; c < owned; c++) {
+    const int i = (int)(c % b->count[0]), j = (int)(c / b->count[0] % b->count[1]);
+    const int k = (int)(c / b->count[0] / b->count[1]);
+    const double x = MFGCellCenter(b, 0, b->start[0] + i);
+    const double y = b->dim > 1 ? MFGCellCenter(b, 1, b->start[1] + j) : 0;
+    const double z = b->dim > 2 ? MFGCellCenter(b, 2, b->start[2] + k) : 1.2;
+    const double velocity[] = {-((1.5 - t) * 2 * (x - 1.3) + 0.1 * y + 0.05 * (z - 1.2)),
+                               -((1.5 - t) * (y - 0.2) + 0.1 * x),
+                               -((1.5 - t) * 0.5 * (z - 1.2) + 0.05 * x)};
+    f->M[n * owned + c] = Density(b->dim, t, x, y, z);
+    f->U[n * owned + c] = Value(t, x, y, z);
+    for (int axis = 0; axis < b->dim; axis++)
+      f->control[(n * b->dim + axis) * owned + c] = velocity[axis];
+  }
+  const double mean[] = {0.5 + 0.8 * t, -0.1 + 0.3 * t * t, 1.5 - 0.3 * t};
   for (int k = 0; k < b->dim; k++) {
-    f->mean[n * b->dim + k] = k ? -0.1 + 0.3 * t * t : 0.5 + 0.8 * t;
+    f->mean[n * b->dim + k] = mean[k];
     f->variance[n * b->dim + k] = 0.15 * 0.15 / (k + 1);
     for (int j = 0; j < f->result.samples; j++)
       f->path[(n * f->result.samples + j) * b->dim + k] =
@@ -53,8 +64,9 @@ static void FillLevel(Fixture *f, int n) {
 
 static void FixtureCreate(Fixture *f, int dim, const int cells[], int steps, int every,
                           int iterations, int samples) {
-  const double lower[] = {0, -0.5}, upper[] = {2, 0.75};
-  const MFGBoundary boundary[2][2] = {{MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
+  const double lower[] = {0, -0.5, 1}, upper[] = {2, 0.75, 1.75};
+  const MFGBoundary boundary[3][2] = {{MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
+                                      {MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
                                       {MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX}};
   memset(f, 0, sizeof *f);
   MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, dim, cells, lower, upper, boundary, &f->grid));

@@ -111,6 +111,30 @@ static void TestFullSolvers(void **state) {
   MFG_OK(MFGConfigDestroy(&c));
 }
 
+static void TestThreeAxes(void **state) {
+  const char *const sets[] = {
+      "domain={lower: [-1, 2, 0], upper: [1, 5, 7], cells: [10, 20, 30], boundary: [periodic, "
+      "noflux, [periodic, periodic]]}",
+      "dynamics.drift=[\"0\", \"x*z\", \"y + t\"]", "running_cost.potential=\"r*z\"",
+      "density.bandwidth=[0.4, 0.3, 0.5]"};
+
+  (void)state;
+  Write(full);
+  MFGConfig *c = Read(4, sets);
+  assert_int_equal(c->dim, 3);
+  assert_true(c->domain.lower[2] == 0 && c->domain.upper[2] == 7 && c->domain.cells[2] == 30);
+  assert_true(c->domain.lower[1] == 2 && c->domain.upper[1] == 5 && c->domain.cells[1] == 20);
+  assert_int_equal(c->domain.boundary[0][1], MFG_BOUNDARY_PERIODIC);
+  assert_int_equal(c->domain.boundary[1][0], MFG_BOUNDARY_NOFLUX);
+  assert_int_equal(c->domain.boundary[2][0], MFG_BOUNDARY_PERIODIC);
+  assert_int_equal(c->domain.boundary[2][1], MFG_BOUNDARY_PERIODIC);
+  assert_string_equal(c->dynamics.drift[1].expression, "x*z");
+  assert_string_equal(c->dynamics.drift[2].expression, "y + t");
+  assert_string_equal(c->dynamics.drift[2].key, "dynamics.drift (axis z)");
+  assert_true(c->density.bandwidth[0] == 0.4 && c->density.bandwidth[2] == 0.5);
+  MFG_OK(MFGConfigDestroy(&c));
+}
+
 static const char *const least = "domain: {lower: [0], upper: [1], cells: [20]}\n"
                                  "time: {horizon: 1, steps: 10}\n"
                                  "dynamics: {sigma: 0.3}\n"
@@ -217,10 +241,10 @@ static void TestNearest(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(TestFull),     cmocka_unit_test(TestFullSolvers),
-      cmocka_unit_test(TestDefaults), cmocka_unit_test(TestSets),
-      cmocka_unit_test(TestBadSets),  cmocka_unit_test(TestHelp),
-      cmocka_unit_test(TestNearest)};
+      cmocka_unit_test(TestFull),        cmocka_unit_test(TestThreeAxes),
+      cmocka_unit_test(TestFullSolvers), cmocka_unit_test(TestDefaults),
+      cmocka_unit_test(TestSets),        cmocka_unit_test(TestBadSets),
+      cmocka_unit_test(TestHelp),        cmocka_unit_test(TestNearest)};
   snprintf(path, sizeof path, "/tmp/nashflow_values_%ld.yaml", (long)getpid());
   if (PetscInitialize(&argc, &argv, NULL, NULL)) return 1;
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);

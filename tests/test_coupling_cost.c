@@ -1,18 +1,19 @@
 /* F(t,x,m) = V + f(m) + (strength/2)|x - factor mu|^2 against stated values, on any rank count. */
 #include "tests/hjb_fixture.h"
 
-static const double lower[] = {-1, 0}, upper[] = {1, 3};
-static const int cells1[] = {20}, cells2[] = {8, 6};
+static const double lower[] = {-1, 0, 2}, upper[] = {1, 3, 3};
+static const int cells1[] = {20}, cells3[] = {8, 6, 5};
 static const MFGBoundary walls[][2] = {{MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
+                                       {MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
                                        {MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX}};
 
-/* Not symmetric, mass 1 over [-1,1] x [0,3] by the midpoint rule on 8 x 6 cells (linear in x, y).
- */
-static double Density(double x, double y) {
-  return (1 + .5 * x) * (1 + .2 * (y - 1.5)) / 6;
+/* Not symmetric, mass 1 over [-1,1] x [0,3] (x [2,3]) by the midpoint rule on 8 x 6 (x 5) cells
+ * (linear in each coordinate; z = 0 in 2D). */
+static double Density(const double x[]) {
+  return (1 + .5 * x[0]) * (1 + .2 * (x[1] - 1.5)) * (x[2] > 0 ? 1 + .6 * (x[2] - 2.5) : 1) / 6;
 }
-static double Potential(double x, double y) {
-  return 3 * x + y;
+static double Potential(const double x[]) {
+  return 3 * x[0] + x[1] - 2 * x[2];
 }
 
 static void TestLocal(void **state) {
@@ -35,35 +36,43 @@ static void TestLocal(void **state) {
 }
 
 /* mu of the midpoint rule: sum over cells of x (1 + x/2) = .5 sum x^2, so mu_x = .5 mean(x^2)
- * = .5 (1/3 - hx^2/12), mu_y = 1.5 + .2 mean((y - 1.5)^2) = 1.5 + .2 (9/12 - hy^2/12). */
+ * = .5 (1/3 - hx^2/12), mu_y = 1.5 + .2 mean((y - 1.5)^2) = 1.5 + .2 (9/12 - hy^2/12), and mu_z =
+ * 2.5 + .6 (1/12 - hz^2/12). */
 static void TestMean(void **state) {
-  const double hx = .25, hy = .5, strength = 4, factor = .5;
-  const double mu[] = {.5 * (1. / 3 - hx * hx / 12), 1.5 + .2 * (.75 - hy * hy / 12)};
-  MFGGrid grid;
+  const double h[] = {.25, .5, .2}, strength = 4, factor = .5;
+  const double mu[] = {.5 * (1. / 3 - h[0] * h[0] / 12), 1.5 + .2 * (.75 - h[1] * h[1] / 12),
+                       2.5 + .6 * (1. / 12 - h[2] * h[2] / 12)};
   (void)state;
-  MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, 2, cells2, lower, upper, walls, &grid));
-  const MFGBlock *b = &grid.block;
-  const int64_t owned = MFGBlockOwned(b);
-  double *m = NewField(owned), *value = NewField(owned), *v = NewField(owned);
-  Fill(b, Density, m);
-  Fill(b, Potential, v);
-  const MFGCost cost = {.potential_levels = 1,
-                        .potential = v,
-                        .coupling = {MFG_COUPLING_POWER, 2, 1},
-                        .mean_strength = strength,
-                        .mean_factor = factor};
-  MFG_OK(MFGCostEvaluate(&grid, Backend(), &cost, 7, m, value));
-  for (int j = 0; j < b->count[1]; j++)
-    for (int i = 0; i < b->count[0]; i++) {
-      const double x = -1 + (b->start[0] + i + .5) * hx, y = (b->start[1] + j + .5) * hy;
-      const double dx = x - factor * mu[0], dy = y - factor * mu[1];
-      MFG_ASSERT_NEAR(value[j * b->count[0] + i],
-                      3 * x + y + 2 * Density(x, y) + .5 * strength * (dx * dx + dy * dy), 1e-13);
-    }
-  MFG_OK(PetscFree(m));
-  MFG_OK(PetscFree(v));
-  MFG_OK(PetscFree(value));
-  MFG_OK(MFGGridDestroy(&grid));
+  for (int dim = 2; dim <= 3; dim++) {
+    MFGGrid grid;
+    MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, dim, cells3, lower, upper, walls, &grid));
+    const MFGBlock *b = &grid.block;
+    const int64_t owned = MFGBlockOwned(b);
+    double *m = NewField(owned), *value = NewField(owned), *v = NewField(owned), *at = value;
+    Fill(b, Density, m);
+    Fill(b, Potential, v);
+    const MFGCost cost = {.potential_levels = 1,
+                          .potential = v,
+                          .coupling = {MFG_COUPLING_POWER, 2, 1},
+                          .mean_strength = strength,
+                          .mean_factor = factor};
+    MFG_OK(MFGCostEvaluate(&grid, Backend(), &cost, 7, m, value));
+    for (int k = 0; k < b->count[2]; k++)
+      for (int j = 0; j < b->count[1]; j++)
+        for (int i = 0; i < b->count[0]; i++) {
+          const int cell[] = {i, j, k};
+          double x[3] = {0, 0, 0}, square = 0;
+          for (int axis = 0; axis < dim; axis++) {
+            x[axis] = lower[axis] + (b->start[axis] + cell[axis] + .5) * h[axis];
+            square += pow(x[axis] - factor * mu[axis], 2);
+          }
+          MFG_ASSERT_NEAR(*at++, Potential(x) + 2 * Density(x) + .5 * strength * square, 1e-13);
+        }
+    MFG_OK(PetscFree(m));
+    MFG_OK(PetscFree(v));
+    MFG_OK(PetscFree(value));
+    MFG_OK(MFGGridDestroy(&grid));
+  }
 }
 
 /* A potential on all levels is taken at the level asked for; a level beyond is refused. */

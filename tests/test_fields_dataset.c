@@ -25,6 +25,7 @@ static void Write(hid_t file, const char *name, int rank, const hsize_t *shape, 
 
 /* 5 x 4 cells, 2 steps. */
 static void WriteAll(void) {
+  const hsize_t cube[] = {3, 4, 5}, cubes[] = {3, 3, 4, 5}, turned[] = {5, 4, 3};
   const hsize_t good[] = {4, 5}, flow[] = {3, 4, 5}, swapped[] = {5, 4}, levels[] = {2, 4, 5},
                 line[] = {20};
   const hid_t text = H5Tcopy(H5T_C_S1);
@@ -35,6 +36,9 @@ static void WriteAll(void) {
   Write(file, "flow", 3, flow, H5T_NATIVE_FLOAT);
   Write(file, "swapped", 2, swapped, H5T_NATIVE_DOUBLE);
   Write(file, "levels", 3, levels, H5T_NATIVE_DOUBLE);
+  Write(file, "cube", 3, cube, H5T_NATIVE_DOUBLE);
+  Write(file, "cubes", 4, cubes, H5T_NATIVE_DOUBLE);
+  Write(file, "turned", 3, turned, H5T_NATIVE_DOUBLE);
   Write(file, "line", 1, line, H5T_NATIVE_DOUBLE);
   Write(file, "text", 2, good, text);
   H5Lcreate_external(data, "/m0", file, "external", H5P_DEFAULT, H5P_DEFAULT);
@@ -50,7 +54,8 @@ static void WriteAll(void) {
   H5Fclose(file);
 }
 
-static PetscErrorCode Open(const char *set, MFGConfig **config, MFGGrid *grid) {
+static PetscErrorCode OpenIn(const char *domain, const char *set, MFGConfig **config,
+                             MFGGrid *grid) {
   PetscMPIInt rank;
   MFGConfigErrors errors;
 
@@ -59,17 +64,24 @@ static PetscErrorCode Open(const char *set, MFGConfig **config, MFGGrid *grid) {
   if (!rank) {
     FILE *file = fopen(path, "w");
     assert_non_null(file);
-    fputs("domain: {lower: [0, 0], upper: [5, 4], cells: [5, 4]}\ntime: {horizon: 1, steps: 2}\n"
-          "dynamics: {sigma: 0.3}\nagents: {initial_density: \"1\"}\n",
-          file);
+    fprintf(file,
+            "domain: %s\ntime: {horizon: 1, steps: 2}\n"
+            "dynamics: {sigma: 0.3}\nagents: {initial_density: \"1\"}\n",
+            domain);
     fclose(file);
   }
   PetscCall(MFGConfigRead(PETSC_COMM_WORLD, path, 1, &set, config, &errors));
   if (errors.count) print_error("%s", errors.text);
   assert_int_equal(errors.count, 0);
-  PetscCall(MFGGridCreate(PETSC_COMM_WORLD, 2, (*config)->domain.cells, (*config)->domain.lower,
-                          (*config)->domain.upper,
+  PetscCall(MFGGridCreate(PETSC_COMM_WORLD, (*config)->dim, (*config)->domain.cells,
+                          (*config)->domain.lower, (*config)->domain.upper,
                           (const MFGBoundary(*)[2])(*config)->domain.boundary, grid));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Open(const char *set, MFGConfig **config, MFGGrid *grid) {
+  PetscFunctionBeginUser;
+  PetscCall(OpenIn("{lower: [0, 0], upper: [5, 4], cells: [5, 4]}", set, config, grid));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -128,6 +140,59 @@ static void TestFlow(void **state) {
   MFG_OK(Close(&c, &grid));
 }
 
+static const char *const box = "{lower: [0, 0, 0], upper: [5, 4, 3], cells: [5, 4, 3]}";
+
+/* Shapes (z, y, x) and (time, z, y, x). */
+static void TestThreeAxes(void **state) {
+  MFGConfig *c;
+  MFGGrid grid;
+  int levels;
+  double *v, *m;
+  char set[300];
+  MFGConfigErrors errors = {0};
+
+  (void)state;
+  snprintf(set, sizeof set, "dynamics.drift=[0, 1, {file: %s, dataset: cubes}]", data);
+  MFG_OK(OpenIn(box, set, &c, &grid));
+  const MFGBlock *b = &grid.block;
+  const int64_t owned = MFGBlockOwned(b);
+  MFG_OK(MFGFieldTabulateVector(&grid, c, c->dynamics.drift, &levels, &v, &errors));
+  assert_int_equal(levels, 3);
+  for (int n = 0; n < 3; n++) {
+    const double *value = v + (3 * n + 2) * owned;
+    for (int z = b->start[2]; z < b->start[2] + b->count[2]; z++)
+      for (int y = b->start[1]; y < b->start[1] + b->count[1]; y++)
+        for (int x = b->start[0]; x < b->start[0] + b->count[0]; x++)
+          assert_true(*value++ == ((n * 3 + z) * 4 + y) * 5 + x + 1);
+  }
+  MFG_OK(PetscFree(v));
+  MFG_OK(Close(&c, &grid));
+  snprintf(set, sizeof set, "agents.initial_density={file: %s, dataset: cube}", data);
+  MFG_OK(OpenIn(box, set, &c, &grid));
+  MFG_OK(MFGFieldInitialDensity(&grid, c, &m, &errors));
+  assert_non_null(m);
+  for (int i = 0; i < 60; i++) MFG_ASSERT_NEAR(m[i], (i + 1) / 1830.0, 1e-16);
+  MFG_OK(PetscFree(m));
+  MFG_OK(Close(&c, &grid));
+}
+
+static void TestThreeAxesRefused(void **state) {
+  MFGConfig *c;
+  MFGGrid grid;
+  char set[300];
+  MFGConfigErrors errors = {0};
+
+  (void)state;
+  snprintf(set, sizeof set, "running_cost.potential={file: %s, dataset: turned}", data);
+  MFG_OK(OpenIn(box, set, &c, &grid));
+  MFG_OK(MFGFieldCheck(PETSC_COMM_WORLD, c, &errors));
+  assert_int_equal(errors.count, 1);
+  assert_non_null(strstr(errors.text, "has the shape (5, 4, 3); domain.cells asks for (z, y, x) = "
+                                      "(3, 4, 5), or with 3 time levels before: store it so"));
+  MFG_OK(MFGConfigErrorsDestroy(&errors));
+  MFG_OK(Close(&c, &grid));
+}
+
 static void CheckRefused(const char *key, const char *name, const char *message) {
   MFGConfig *c;
   MFGGrid grid;
@@ -161,7 +226,8 @@ static void TestRefused(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(TestDensity), cmocka_unit_test(TestFlow),
-                                     cmocka_unit_test(TestRefused)};
+                                     cmocka_unit_test(TestRefused), cmocka_unit_test(TestThreeAxes),
+                                     cmocka_unit_test(TestThreeAxesRefused)};
   PetscMPIInt rank;
   long id = getpid();
 

@@ -173,9 +173,75 @@ static void TestErrors(void **state) {
   MFG_OK(Close(&c));
 }
 
+/* Three axes of different lengths: values, vectors and densities stand where their point is. */
+static void TestThreeAxes(void **state) {
+  const char *const sets[] = {"domain={lower: [-1, 2, 0], upper: [1, 5, 7], cells: [5, 6, 7]}",
+                              "dynamics.drift=[\"z\", \"x*t\", \"y - z\"]",
+                              "running_cost.potential=x + 10*y + 1000*z + 100*t",
+                              "agents.initial_density=(1 + x^2)*y*exp(z)"};
+  Case c;
+  int levels;
+  double *v, *w, *m, mass = 0;
+  MFGConfigErrors errors = {0};
+
+  (void)state;
+  MFG_OK(Open(4, sets, &c));
+  const MFGBlock *b = &c.grid.block;
+  const int64_t owned = MFGBlockOwned(b);
+  MFG_OK(
+      MFGFieldTabulate(&c.grid, c.config, &c.config->running_cost.potential, &levels, &v, &errors));
+  assert_true(!errors.count && levels == 5);
+  MFG_OK(MFGFieldTabulateVector(&c.grid, c.config, c.config->dynamics.drift, &levels, &w, &errors));
+  assert_true(!errors.count && levels == 5);
+  for (int n = 0; n < 5; n++) {
+    int64_t i = 0;
+    for (int kz = b->start[2]; kz < b->start[2] + b->count[2]; kz++)
+      for (int ky = b->start[1]; ky < b->start[1] + b->count[1]; ky++)
+        for (int kx = b->start[0]; kx < b->start[0] + b->count[0]; kx++, i++) {
+          const double x = -1 + (kx + 0.5) * 0.4, y = 2 + (ky + 0.5) * 0.5, z = kz + 0.5;
+          MFG_ASSERT_NEAR(v[n * owned + i], x + 10 * y + 1000 * z + 50 * n, 1e-11);
+          MFG_ASSERT_NEAR(w[3 * n * owned + i], z, 1e-13);
+          MFG_ASSERT_NEAR(w[(3 * n + 1) * owned + i], x * 0.5 * n, 1e-13);
+          MFG_ASSERT_NEAR(w[(3 * n + 2) * owned + i], y - z, 1e-13);
+        }
+  }
+  MFG_OK(PetscFree(v));
+  MFG_OK(PetscFree(w));
+  MFG_OK(MFGFieldInitialDensity(&c.grid, c.config, &m, &errors));
+  assert_non_null(m);
+  for (int i = 0; i < 5 * 6 * 7; i++) mass += m[i] * 0.4 * 0.5;
+  MFG_ASSERT_NEAR(mass, 1, 1e-13);
+  MFG_ASSERT_NEAR(m[1] / m[0], 1.16 / 1.64, 1e-13);
+  MFG_ASSERT_NEAR(m[5] / m[0], 2.75 / 2.25, 1e-13);
+  MFG_ASSERT_NEAR(m[30] / m[0], exp(1), 1e-13);
+  MFG_OK(PetscFree(m));
+  MFG_OK(Close(&c));
+}
+
+static void TestThreeAxesErrors(void **state) {
+  const char *const sets[] = {"domain={lower: [-1, 2, 0], upper: [1, 5, 7], cells: [5, 6, 7]}",
+                              "dynamics.drift=[0, 0, 0]", "terminal_cost.potential=0",
+                              "running_cost.potential=\"x > 0.5 && y > 3.1 && z > 4.9 ? 1/0 : t\"",
+                              "agents.initial_density=6 - z"};
+  Case c;
+  MFGConfigErrors errors = {0};
+
+  (void)state;
+  MFG_OK(Open(5, sets, &c));
+  MFG_OK(MFGFieldCheck(PETSC_COMM_WORLD, c.config, &errors));
+  assert_int_equal(errors.count, 2);
+  assert_non_null(strstr(errors.text, "running_cost.potential is infinite at (x, y, z) = "
+                                      "(0.8, 3.25, 5.5), time level 0 (t = 0)"));
+  assert_non_null(strstr(errors.text, "initial_density is -0.5 at (x, y, z) = (-0.8, 2.25, 6.5)"));
+  MFG_OK(MFGConfigErrorsDestroy(&errors));
+  MFG_OK(Close(&c));
+}
+
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(TestFlow), cmocka_unit_test(TestVector),
-                                     cmocka_unit_test(TestDensity), cmocka_unit_test(TestErrors)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(TestFlow),      cmocka_unit_test(TestVector),
+      cmocka_unit_test(TestDensity),   cmocka_unit_test(TestErrors),
+      cmocka_unit_test(TestThreeAxes), cmocka_unit_test(TestThreeAxesErrors)};
   PetscMPIInt rank;
   long id = getpid();
 

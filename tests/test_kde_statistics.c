@@ -14,7 +14,7 @@ static MFGSampleStatistics Statistics(const Box *box, const MFGAgentRange *agent
   MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
   const int scale = MFGMomentScale(agents->count);
   int64_t *m = calloc(MFGBlockCells(&grid.block) * MFGMomentTerms(box->dim, order), sizeof *m);
-  MFG_OK(MFGBackendDeposit(backend, &grid.block, agents, order, scale, m));
+  MFG_OK(MFGBackendDeposit(backend, &grid.block, agents, order, scale, NULL, m));
   MFG_OK(MFGMomentStatistics(&grid.block, agents->count, order, scale, m, &s));
   free(m);
   MFG_OK(MFGGridDestroy(&grid));
@@ -43,6 +43,68 @@ static void MeanAndVariance(void **state) {
       MFG_ASSERT_NEAR(s.variance[k] / (double)variance, 1, 1e-12);
     }
   }
+}
+
+/* Three dimensions, each axis with a mean, a variance and a length of its own; the marginals of the
+ * boxes of a division, from moments of the box alone, of more and of the whole grid, add up to
+ * those of the whole. */
+static void MarginalsOfBoxesInThreeDimensions(void **state) {
+  (void)state;
+  enum { N = 4000, ORDER = 4, TERMS = 20 };
+  const Box box = {3, {14, 23, 9}, {-1, 10, 5}, {3, 11, 7}, {W, P, W}};
+  static double x[3][N];
+  static int64_t whole[3 * 46], sum[3 * 46];
+  uint64_t seed = 4;
+  MFGGrid grid;
+  MFGSampleStatistics s;
+  for (int i = 0; i < N; i++) {
+    x[0][i] = -1 + 4 * TestUniform(&seed) * TestUniform(&seed);
+    x[1][i] = 10.4 + 0.3 * TestUniform(&seed);
+    x[2][i] = 5 + 2 * sqrt(TestUniform(&seed));
+  }
+  const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x[0], x[1], x[2]}};
+  CreateGrid(PETSC_COMM_SELF, &box, &grid);
+  const MFGBlock *g = &grid.block;
+  const int scale = MFGMomentScale(N);
+  int64_t *m = calloc(MFGBlockCells(g) * TERMS, sizeof *m);
+  DepositByDefinition(g, &agents, ORDER, scale, m);
+  assert_int_equal(MFGMarginalCount(g), 3 * 46);
+  MFG_OK(MFGMomentMarginals(g, ORDER, g, NULL, m, whole));
+  for (int more = -1; more < 2; more++) {
+    memset(sum, 0, sizeof sum);
+    for (int rank = 0; rank < 12; rank++) {
+      const MFGBlock part = MFGBoxOfRank(g, (int[]){2, 3, 2}, rank);
+      if (more < 0) {
+        MFG_OK(MFGMomentMarginals(g, ORDER, &part, NULL, m, sum));
+        continue;
+      }
+      const MFGExtent e = MFGBlockWidened(&part, (int[]){more, 2 * more, 3 * more});
+      int64_t *cut = malloc(MFGExtentCells(&e) * TERMS * sizeof *cut), *out = cut;
+      for (int c = 0; c < MFGExtentCells(&e); c++, out += TERMS) {
+        const int i = e.start[0] + c % e.count[0], j = e.start[1] + c / e.count[0] % e.count[1],
+                  k = e.start[2] + c / e.count[0] / e.count[1];
+        const int inside = i >= 0 && i < 14 && j >= 0 && j < 23 && k >= 0 && k < 9;
+        for (int t = 0; t < TERMS; t++)
+          out[t] = inside ? m[((k * 23 + j) * 14 + i) * TERMS + t] : INT64_C(1) << 60;
+      }
+      MFG_OK(MFGMomentMarginals(g, ORDER, &part, &e, cut, sum));
+      free(cut);
+    }
+    assert_memory_equal(sum, whole, sizeof sum);
+  }
+  MFG_OK(MFGMarginalStatistics(g, N, scale, whole, &s));
+  for (int k = 0; k < 3; k++) {
+    long double mean = 0, variance = 0;
+    for (int i = 0; i < N; i++) mean += x[k][i] / (long double)N;
+    for (int i = 0; i < N; i++) variance += (x[k][i] - mean) * (x[k][i] - mean) / N;
+    MFG_ASSERT_NEAR(s.mean[k], (double)mean, 1e-13);
+    MFG_ASSERT_NEAR(s.variance[k] / (double)variance, 1, 1e-12);
+  }
+  PetscCallVoid(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
+  assert_int_not_equal(MFGMarginalStatistics(g, N + 1, scale, whole, &s), 0);
+  PetscCallVoid(PetscPopErrorHandler());
+  free(m);
+  MFG_OK(MFGGridDestroy(&grid));
 }
 
 /* A crowd over the seam of a circle of length 4: in one piece it has mean 3.9 (= -.1) and variance
@@ -76,6 +138,10 @@ static void BandwidthRules(void **state) {
   MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SILVERMAN, 1, 32, 4, 0.1, &raised), 1.0592238410488122,
                   1e-14);
   MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SILVERMAN, 2, 64, 4, 0.1, &raised), 1, 1e-14);
+  /* In 3D 128^(-1/7) = 1/2; Silverman has another factor (4/5)^(1/7) = 0.96862508. */
+  MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SCOTT, 3, 128, 4, 0.1, &raised), 1, 1e-14);
+  MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SILVERMAN, 3, 128, 4, 0.1, &raised),
+                  0.96862508592699736, 1e-14);
   assert_false(raised);
   MFG_ASSERT_NEAR(MFGBandwidth(MFG_BANDWIDTH_SCOTT, 1, 32, 4, 2, &raised), 1.4, 1e-14);
   assert_true(raised);
@@ -134,8 +200,9 @@ static void IntegratedSquaredErrorOfGaussianSamples(void **state) {
   for (int r = 0; r < REPEATS; r++) {
     for (int i = 0; i < N; i++) x[i] = s * TestNormal(&seed);
     memset(m, 0, 120 * order * sizeof *m);
-    MFG_OK(MFGBackendDeposit(backend, &grid.block, &agents, order, MFGDensityPlanScale(plan), m));
-    MFG_OK(MFGDensityEvaluate(plan, 0, m, rho));
+    MFG_OK(MFGBackendDeposit(backend, &grid.block, &agents, order, MFGDensityPlanScale(plan), NULL,
+                             m));
+    MFG_OK(MFGDensityEvaluate(plan, 0, NULL, NULL, m, rho));
     for (int i = 0; i < 120; i++) {
       const double c = MFGCellCenter(&grid.block, 0, i);
       const double exact = exp(-c * c / (2 * s * s)) / (s * sqrt(2 * PETSC_PI));
@@ -153,7 +220,10 @@ static void IntegratedSquaredErrorOfGaussianSamples(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(MeanAndVariance), cmocka_unit_test(CircleIsCutWhereVarianceIsSmallest),
-    cmocka_unit_test(BandwidthRules), cmocka_unit_test(OrderAndErrors),
+    cmocka_unit_test(MeanAndVariance),
+    cmocka_unit_test(MarginalsOfBoxesInThreeDimensions),
+    cmocka_unit_test(CircleIsCutWhereVarianceIsSmallest),
+    cmocka_unit_test(BandwidthRules),
+    cmocka_unit_test(OrderAndErrors),
     cmocka_unit_test(IntegratedSquaredErrorOfGaussianSamples)};
 MFG_TEST_MAIN(tests)

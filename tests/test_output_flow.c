@@ -12,8 +12,17 @@ static PetscBool First(void) {
   return (PetscBool)!rank;
 }
 
-static double Linear(double t, double x, double y) {
-  return 3 + t + 0.5 * (1 + t) * (x - 1) - 0.7 * (y - 0.125) + 0.3 * (x - 1) * (y - 0.125);
+static double Linear(double t, double x, double y, double z) {
+  return 3 + t + 0.5 * (1 + t) * (x - 1) - 0.7 * (y - 0.125) + 0.3 * (x - 1) * (y - 0.125) +
+         (z - 1.375) * (0.9 - 0.4 * (x - 1) * (y - 0.125));
+}
+
+/* `Linear` at an owned cell; the middle of the domain in the place of axes that are not there. */
+static double LinearAt(const MFGBlock *b, double t, int64_t c) {
+  double x[] = {1, 0.125, 1.375};
+  for (int k = 0; k < b->dim; c /= b->count[k++])
+    x[k] = MFGCellCenter(b, k, b->start[k] + (int)(c % b->count[k]));
+  return Linear(t, x[0], x[1], x[2]);
 }
 
 /* The result of 10 steps on the fixture's domain with m from `Linear`, or a periodic wave. */
@@ -22,21 +31,16 @@ static void WriteSource(const char *name, int dim, PetscBool wave, char file[PET
   int64_t bytes;
   Fixture f;
 
-  FixtureCreate(&f, dim, (int[]){20, 10}, 10, 3, 0, 0);
+  FixtureCreate(&f, dim, (int[]){20, 10, 8}, 10, 3, 0, 0);
   MFGBlock *b = &f.grid.block;
   if (wave)
     for (int k = 0; k < dim; k++) b->boundary[k][0] = b->boundary[k][1] = MFG_BOUNDARY_PERIODIC;
   double *m = f.M;
   for (int n = 0; n <= 10; n++)
-    for (int j = 0; j < b->count[1]; j++)
-      for (int i = 0; i < b->count[0]; i++) {
-        const int cell = b->start[0] + i;
-        const double y = dim > 1 ? MFGCellCenter(b, 1, b->start[1] + j) : 0.125;
-        *m++ = wave ? (cell == 0    ? 2
-                       : cell == 19 ? 4
-                                    : 1)
-                    : Linear(n / 10., MFGCellCenter(b, 0, cell), y);
-      }
+    for (int64_t c = 0; c < MFGBlockOwned(b); c++) {
+      const int cell = b->start[0] + (int)(c % b->count[0]);
+      *m++ = wave ? (cell == 0 ? 2 : cell == 19 ? 4 : 1) : LinearAt(b, n / 10., c);
+    }
   PathIn(name, path);
   MFG_OK(MFGResultWrite(path, &f.result, &bytes));
   MFG_OK(PetscSNPrintf(file, PETSC_MAX_PATH_LEN, "%s/result.h5", path));
@@ -47,16 +51,18 @@ static void WriteSource(const char *name, int dim, PetscBool wave, char file[PET
  * the symmetric grid is that of its constant part where no cell is clamped. */
 static void ExactForMultilinear(void **state) {
   (void)state;
-  const double lower[] = {0.2, -0.3}, upper[] = {1.8, 0.55};
-  const MFGBoundary wall[2][2] = {{MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
+  const double lower[] = {0.2, -0.3, 1.1}, upper[] = {1.8, 0.55, 1.65};
+  const double sizes[] = {1.6, 1.6 * 0.85, 1.6 * 0.85 * 0.55};
+  const MFGBoundary wall[3][2] = {{MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
+                                  {MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
                                   {MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX}};
-  for (int dim = 1; dim <= 2; dim++) {
+  for (int dim = 1; dim <= 3; dim++) {
     char file[PETSC_MAX_PATH_LEN], *uuid;
     MFGConfigErrors errors = {0};
     MFGGrid grid;
     double *M;
     WriteSource("linear", dim, PETSC_FALSE, file);
-    MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, dim, (int[]){33, 14}, lower, upper, wall, &grid));
+    MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, dim, (int[]){33, 14, 9}, lower, upper, wall, &grid));
     const MFGBlock *b = &grid.block;
     MFG_OK(PetscMalloc1(8 * MFGBlockOwned(b), &M));
     MFG_OK(MFGResultReadFlow(file, &grid, 1, 7, M, &uuid, &errors));
@@ -64,13 +70,8 @@ static void ExactForMultilinear(void **state) {
     assert_int_equal(strlen(uuid), 36);
     const double *m = M;
     for (int n = 0; n <= 7; n++)
-      for (int j = 0; j < b->count[1]; j++)
-        for (int i = 0; i < b->count[0]; i++) {
-          const double t = n / 7., x = MFGCellCenter(b, 0, b->start[0] + i);
-          const double y = dim > 1 ? MFGCellCenter(b, 1, b->start[1] + j) : 0.125;
-          const double mass = (3 + t) * 1.6 * (dim > 1 ? 0.85 : 1);
-          MFG_ASSERT_NEAR(*m++, Linear(t, x, y) / mass, 1e-13);
-        }
+      for (int64_t c = 0; c < MFGBlockOwned(b); c++)
+        MFG_ASSERT_NEAR(*m++, LinearAt(b, n / 7., c) / ((3 + n / 7.) * sizes[dim - 1]), 1e-13);
     MFG_OK(PetscFree(M));
     MFG_OK(PetscFree(uuid));
     MFG_OK(MFGGridDestroy(&grid));
@@ -144,7 +145,7 @@ static void Spoil(const char *file, int how) {
 
 static void FlipByte(const char *file) {
   if (!First()) return;
-  double one = Linear(0, 0.05, 0.125);
+  double one = Linear(0, 0.05, 0.125, 1.375);
   char bytes[1 << 16];
   const int fd = open(file, O_RDWR);
   const ssize_t n = read(fd, bytes, sizeof bytes);

@@ -16,7 +16,7 @@ def datasets(path):
     return found
 
 
-for name in ("1d", "2d", "extreme"):
+for name in ("1d", "2d", "3d", "extreme"):
     first = datasets(f"{sys.argv[1]}/{name}/result.h5")
     assert len(first) > 10
     for other in sys.argv[2:]:

@@ -40,6 +40,15 @@ static void WritesTwoDimensions(void **state) {
   FixtureDestroy(&f);
 }
 
+static void WritesThreeDimensions(void **state) {
+  (void)state;
+  Fixture f;
+  FixtureCreate(&f, 3, (int[]){25, 18, 11}, 10, 3, 8, 5);
+  f.result.control = f.control;
+  Write(&f, "3d");
+  FixtureDestroy(&f);
+}
+
 /* No iterations, no agents, one level kept of each end, an input longer than an attribute of the
  * old format may be. */
 static void WritesExtremes(void **state) {
@@ -80,6 +89,9 @@ static void WritesPictureSize(void **state) {
   FixtureCreate(&f, 2, (int[]){96, 60}, 20, 1, 14, 40);
   Write(&f, "picture");
   FixtureDestroy(&f);
+  FixtureCreate(&f, 3, (int[]){64, 40, 32}, 10, 1, 14, 200);
+  Write(&f, "picture3");
+  FixtureDestroy(&f);
 }
 
 /* Writes a large result on request and says how long it took: -large. */
@@ -98,9 +110,12 @@ static void WritesLarge(void **state) {
   FixtureDestroy(&f);
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(WritesOneDimension), cmocka_unit_test(WritesTwoDimensions),
-    cmocka_unit_test(WritesExtremes),     cmocka_unit_test(Replaces),
-    cmocka_unit_test(WritesPictureSize),  cmocka_unit_test(WritesLarge)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(WritesOneDimension),
+                                          cmocka_unit_test(WritesTwoDimensions),
+                                          cmocka_unit_test(WritesThreeDimensions),
+                                          cmocka_unit_test(WritesExtremes),
+                                          cmocka_unit_test(Replaces),
+                                          cmocka_unit_test(WritesPictureSize),
+                                          cmocka_unit_test(WritesLarge)};
 
 MFG_TEST_MAIN(tests)

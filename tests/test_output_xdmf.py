@@ -41,6 +41,9 @@ root = sys.argv[1]
 t, x, y, s = .6, 2 * 7.5 / 25, -.5 + 1.25 * 5.5 / 18, .15
 m = math.exp(-((x - .5 - .8 * t) ** 2 + 2 * (y + .1 - .3 * t * t) ** 2) / (2 * s * s)) * math.sqrt(2) / (2 * math.pi * s * s)
 check(f"{root}/2d/result.xmf", (26, 19, 2), (0, 2, -.5, .75), [0, .3, .6, .9, 1], 2, (7, 5, 0), m)
+z = 1 + .75 * 6.5 / 11
+m *= math.exp(-3 * (z - 1.5 + .3 * t) ** 2 / (2 * s * s)) * math.sqrt(3) / (s * math.sqrt(2 * math.pi))
+check(f"{root}/3d/result.xmf", (26, 19, 12), (0, 2, -.5, .75, 1, 1.75), [0, .3, .6, .9, 1], 2, (7, 5, 6), m)
 x = 2 * 20.5 / 40
 m = math.exp(-(x - .5 - .8 * t) ** 2 / (2 * s * s)) / (s * math.sqrt(2 * math.pi))
 check(f"{root}/1d/result.xmf", (41, 2, 2), (0, 2), [n / 10 for n in range(11)], 6, (20, 0, 0), m)

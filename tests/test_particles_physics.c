@@ -17,9 +17,10 @@ static PetscErrorCode LinearDrift(void *context, int begin, int end, double *dri
   PetscFunctionBeginUser;
   for (int n = begin; n < end; n++)
     for (int k = 0; k < b->dim; k++)
-      for (int64_t i = 0; i < MFGBlockCells(b); i++) {
-        const int64_t c = k ? i / b->cells[0] : i % b->cells[0];
-        *drift++ = -l->rate[k] * (MFGCellCenter(b, k, (int)c) - l->pull[k]);
+      for (int64_t i = 0; i < MFGBlockOwned(b); i++) {
+        int cell[MFG_MAX_DIM];
+        OwnedCell(b, i, cell);
+        *drift++ = -l->rate[k] * (MFGCellCenter(b, k, cell[k]) - l->pull[k]);
       }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -60,7 +61,7 @@ static void OrnsteinUhlenbeck(const Box *box, int64_t agents, MFGSampling sampli
   double h[2 * (STEPS + 1)], mean[2], v[2];
 
   CreateGrid(PETSC_COMM_WORLD, box, &grid);
-  Linear l = {WholeBlock(&grid), {1, 0.5}, {0, 0.4}};
+  Linear l = {grid.block, {1, 0.5}, {0, 0.4}};
   MFG_OK(MFGBackendGet(PETSC_COMM_WORLD, "cpu", &backend));
   for (int i = 0; i < box->dim * (STEPS + 1); i++) h[i] = 2 * l.block.spacing[i % box->dim];
   MFG_OK(
@@ -113,24 +114,25 @@ static void CountsAndUniformLaw(void **state) {
   enum { N = 2000, STEPS = 1000 };
   const Box boxes[] = {{1, {10, 1}, {0, 0}, {1, 1}, {W, P}},
                        {1, {10, 1}, {-3, 0}, {-2, 1}, {P, P}},
-                       {2, {5, 4}, {0, 2}, {1, 4}, {P, W}}};
-  for (int i = 0; i < 3; i++) {
+                       {2, {5, 4}, {0, 2}, {1, 4}, {P, W}},
+                       {3, {3, 3, 4}, {0, 2, 0}, {1, 4, 1}, {P, W, W}}};
+  for (int i = 0; i < 4; i++) {
     MFGGrid grid;
     const MFGBackend *backend;
     CreateGrid(PETSC_COMM_SELF, &boxes[i], &grid);
     MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
     const MFGBlock b = grid.block;
     const int cells = (int)MFGBlockCells(&b), scale = MFGMomentScale(N);
-    static double x[2][N];
+    static double x[3][N];
     double *drift = calloc((size_t)STEPS * b.dim * cells, sizeof *drift);
-    int64_t *counts = calloc((size_t)STEPS * cells, sizeof *counts), total[20] = {0};
+    int64_t *counts = calloc((size_t)STEPS * cells, sizeof *counts), total[36] = {0};
     uint64_t seed = 1;
     for (int a = 0; a < N; a++)
       for (int k = 0; k < b.dim; k++)
         x[k][a] = b.lower[k] + TestUniform(&seed) * (b.upper[k] - b.lower[k]);
     const MFGScan scan = {.domain = b,
                           .key = {.seed = 2},
-                          .agents = {0, 1, N, {x[0], x[1]}},
+                          .agents = {.id_stride = 1, .count = N, .position = {x[0], x[1], x[2]}},
                           .dt = 1,
                           .nu = 2,
                           .level_end = STEPS,
@@ -160,40 +162,45 @@ static void CountsAndUniformLaw(void **state) {
 }
 
 /* Stratified: every cell's count within 1 of its expectation. Both: none where m0 is zero; inside a
- * cell the positions are uniform. */
+ * cell the positions are uniform, the axes independent. */
 static void Sampling(void **state) {
   (void)state;
   enum { N = 40000 };
-  const Box boxes[] = {{1, {30, 1}, {-2, 0}, {1, 1}, {W, P}}, {2, {9, 7}, {0, 0}, {1, 2}, {W, P}}};
-  for (int i = 0; i < 4; i++) {
+  const Box boxes[] = {{1, {30, 1}, {-2, 0}, {1, 1}, {W, P}},
+                       {2, {9, 7}, {0, 0}, {1, 2}, {W, P}},
+                       {3, {4, 3, 5}, {0, 0, -1}, {1, 2, 1}, {W, P, W}}};
+  for (int i = 0; i < 6; i++) {
     MFGGrid grid;
     const MFGBackend *backend;
-    const int stratified = i / 2;
-    CreateGrid(PETSC_COMM_SELF, &boxes[i % 2], &grid);
+    const int stratified = i / 3;
+    CreateGrid(PETSC_COMM_SELF, &boxes[i % 3], &grid);
     MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
     const MFGBlock b = grid.block;
     const int cells = (int)MFGBlockCells(&b);
     int64_t cumulative[63], counts[63] = {0};
-    static double x[2][N];
-    double mean[2] = {0}, square[2] = {0};
+    static double x[3][N];
+    double mean[3] = {0}, square[3] = {0}, product[3] = {0};
     for (int64_t c = 0, sum = 0; c < cells; c++)
       cumulative[c] = sum += c % 4 * (1 + c % 3) * 1000003;
-    const MFGSample sample = {.domain = b,
-                              .key = {.seed = 9},
-                              .agents = {0, 1, N, {x[0], x[1]}},
-                              .total = N,
-                              .stratified = (PetscBool)stratified,
-                              .cumulative = cumulative};
+    const MFGSample sample = {
+        .domain = b,
+        .key = {.seed = 9},
+        .agents = {.id_stride = 1, .count = N, .position = {x[0], x[1], x[2]}},
+        .total = N,
+        .stratified = (PetscBool)stratified,
+        .cumulative = cumulative};
     MFG_OK(MFGBackendSample(backend, &sample));
     for (int a = 0; a < N; a++) {
       int cell = 0;
+      double t[3];
       for (int k = b.dim - 1; k >= 0; k--) {
         const MFGAxis axis = MFGAxisOf(&b, k);
-        double t;
-        cell = cell * b.cells[k] + MFGCellOf(&axis, x[k][a], &t);
-        mean[k] += t / N;
-        square[k] += t * t / N;
+        cell = cell * b.cells[k] + MFGCellOf(&axis, x[k][a], &t[k]);
+        mean[k] += t[k] / N;
+        square[k] += t[k] * t[k] / N;
       }
+      for (int k = 1; k < b.dim; k++) product[k] += t[k] * t[0] / N;
+      if (b.dim == 3) product[0] += t[1] * t[2] / N;
       counts[cell]++;
     }
     for (int c = 0; c < cells; c++) {
@@ -202,10 +209,12 @@ static void Sampling(void **state) {
       if (weight == 0) assert_int_equal(counts[c], 0);
       MFG_ASSERT_NEAR(counts[c], expected, stratified ? 1 : 5 * sqrt(expected));
     }
-    /* t is uniform on [-1, 1]: mean 0, square 1/3, standard deviations 1/sqrt(3), sqrt(4/45). */
+    /* t is uniform on [-1, 1]: mean 0, square 1/3, standard deviations 1/sqrt(3), sqrt(4/45); the
+     * product of two, if independent, 0 and 1/3. */
     for (int k = 0; k < b.dim; k++) {
       MFG_ASSERT_NEAR(mean[k], 0, stratified ? 1e-3 : 5 / sqrt(3.0 * N));
       MFG_ASSERT_NEAR(square[k], 1.0 / 3, stratified ? 1e-3 : 5 * sqrt(4.0 / 45 / N));
+      MFG_ASSERT_NEAR(product[k], 0, stratified ? 5e-3 : 5 / (3 * sqrt(N)));
     }
     MFG_OK(MFGGridDestroy(&grid));
   }

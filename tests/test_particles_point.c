@@ -101,6 +101,16 @@ static void Images(void **state) {
   }
 }
 
+static void IndicesAndPlanes(void **state) {
+  (void)state;
+  static const int c[][3] = {{-1, 4, 0}, {0, 4, 0}, {3, 4, 3}, {4, 4, 3}, {-9, 1, 0}, {9, 1, 0}};
+  for (int i = 0; i < 6; i++) assert_int_equal(MFGNearestIndex(c[i][0], c[i][1]), c[i][2]);
+  for (int p = 1; p <= MFG_ORDER_MAX; p++)
+    for (int m = 0, terms = 0; m <= p; terms += MFGMomentRow(p - m, p - m), m++)
+      assert_int_equal(MFGMomentPlane(p, m), terms);
+  assert_int_equal(MFGMomentPlane(8, 8), 120);
+}
+
 /* round(t^k 2^S) for both signs, ties to even, and the exact count in term 0. */
 static void MomentBits(void **state) {
   (void)state;
@@ -132,6 +142,7 @@ static const struct CMUnitTest tests[] = {cmocka_unit_test(CellsAndIntervals),
                                           cmocka_unit_test(Wrap),
                                           cmocka_unit_test(Reflect),
                                           cmocka_unit_test(Images),
+                                          cmocka_unit_test(IndicesAndPlanes),
                                           cmocka_unit_test(MomentBits),
                                           cmocka_unit_test(Exponential)};
 MFG_TEST_MAIN(tests)

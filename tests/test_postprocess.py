@@ -101,11 +101,53 @@ def check_orders(out):
     assert "--program" in call("convergence.py", case, "--seeds", "1", "2", "--program", f"{out}/absent", code=1)
 
 
+def check_planes():
+    """Integrals and slices of the 3D crowd, whose density is a product: each plane holds the other two factors."""
+    sys.path.insert(0, scripts)
+    from nashflow_io import Result
+    from plot import Plane, peaks
+    r, n, s = Result(f"{data}/3d"), 1, 0.15
+    t, (x, y, z) = r.time[n], r.centers
+    middle = (0.5 + 0.8 * t, -0.1 + 0.3 * t * t, 1.5 - 0.3 * t)
+    one = [np.exp(-(k + 1) * (c - middle[k]) ** 2 / (2 * s * s)) * np.sqrt((k + 1) / (2 * np.pi)) / s
+           for k, c in enumerate((x, y, z))]
+    cell = peaks(r, [n], "max")[0]
+    assert cell == [int(f.argmax()) for f in one] and peaks(r, [n], "center")[0] == [12, 9, 5], cell
+    for normal, names in ((2, "xy"), (1, "xz"), (0, "yz")):
+        plane = Plane(r, normal)
+        assert "".join(plane.names) == names
+        a, b = plane.shown
+        want = one[b][:, None] * one[a][None, :]
+        np.testing.assert_allclose(plane.field("m", n), want * one[normal].sum() * r.spacing[normal], rtol=1e-10)
+        np.testing.assert_allclose(plane.field("m", n, 3), want * one[normal][3], rtol=1e-10)
+        m, v = plane.motion(n, 4)
+        stored = r.control[n]
+        np.testing.assert_array_equal(v[0], np.take(stored[a], 4, 2 - normal))
+        weights = r.m[n]
+        mean = (stored[b] * weights).sum(2 - normal) / weights.sum(2 - normal)
+        np.testing.assert_allclose(plane.motion(n)[1][1], mean, rtol=1e-9, atol=1e-12)
+
+
+def check_three_dimensions(out):
+    check_planes()
+    names = {os.path.basename(p) for p in call("plot.py", f"{data}/3d", "--out", f"{out}/c", "--through", "center").split()}
+    assert names == {"m.png", "m_slices.png", "u.png", "convergence.png"}, names
+    for field in ("m", "u"):
+        call("animate.py", f"{data}/3d", "--field", field, "--out", f"{out}/film_{field}.gif")
+        assert os.path.getsize(f"{out}/film_{field}.gif") > 10000
+    assert "z [1, 1.75] 11 cells" in call("info.py", f"{data}/3d")
+    u = "(1.5-t)*((x-1.3)^2 + 0.5*(y-0.2)^2 + 0.25*(z-1.2)^2) + 0.1*x*y + 0.05*x*(z-1.2)"
+    call("compare.py", f"{data}/3d", "--u", u, "--tolerance", "1e-12")
+    call("compare.py", f"{data}/3d", "--u", u.replace("0.05*x", "0.05*y"), "--tolerance", "1e-3", code=1)
+    call("compare.py", f"{data}/3d", f"{data}/2d", code=2)
+
+
 with tempfile.TemporaryDirectory() as out:
-    for case in ("1d", "2d", "extreme"):
+    for case in ("1d", "2d", "3d", "extreme"):
         for path in call("plot.py", f"{data}/{case}", "--out", f"{out}/{case}").split():
             colours = len(np.unique(picture(path), axis=0))
             assert colours > (20 if "convergence" not in path else 2), (path, colours)
+    check_three_dimensions(out)
     call("animate.py", f"{data}/1d", "--out", f"{out}/film.gif")
     assert os.path.getsize(f"{out}/film.gif") > 1000
     assert "git_commit" in call("info.py", f"{data}/2d")

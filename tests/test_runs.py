@@ -73,6 +73,52 @@ def case_ranks_2d(ranks, tmp):
             assert np.max(np.abs(one - many)) < 1e-5 * np.ptp(one), (case, name)
 
 
+SMALL_3D = ("agents.count=3000", "time.steps=4", "domain.cells=[30,8,9]", "density.bandwidth=[0.03,0.15,0.13]",
+            "density.tolerance=1e-3", "equilibrium.max_iterations=3")
+FIXED = {"peer_1d": SMALL_1D + ("density.bandwidth=0.04", "density.tolerance=1e-3"),
+         "noflux_2d": SMALL_2D + ("density.bandwidth=[0.06,0.05]", "density.tolerance=1e-3",
+                                  "equilibrium.max_iterations=3"),
+         "torus_3d": SMALL_3D}
+
+
+def case_decompositions(ranks, tmp):
+    """Agents divided by id or by box: whole runs on one number of ranks are the same to the bit, in 1D on
+    any number."""
+    for case, sets in FIXED.items():
+        for way in ("replicated", "domain"):
+            run(case, tmp / f"{case}{way}", *sets, f"parallel.decomposition={way}", ranks=ranks,
+                expect=0 if case == "peer_1d" else 2)
+        for one, other in zip(fields(tmp / f"{case}replicated", *EVERYTHING[:2]),
+                              fields(tmp / f"{case}domain", *EVERYTHING[:2])):
+            assert np.array_equal(one, other), case
+    run("peer_1d", tmp / "alone", *FIXED["peer_1d"])
+    for one, other in zip(fields(tmp / "alone", *EVERYTHING), fields(tmp / "peer_1ddomain", *EVERYTHING)):
+        assert np.array_equal(one, other)
+
+
+def case_traffic(ranks, tmp):
+    """The bytes that a dry run predicts per rank and step are those a run counts."""
+    for case in FIXED:
+        for way in ("replicated", "domain"):
+            # Noise that moves more agents than the drift: messages that had to grow would differ.
+            sets = FIXED[case] + (f"parallel.decomposition={way}", "dynamics.sigma=1", "agents.initial_density=1")
+            said = run(case, tmp / "x", *sets, ranks=ranks, options=("--dry-run",))
+            counted = run(case, tmp / "x", *sets, "equilibrium.max_iterations=2", ranks=ranks, expect=2)
+            lines = [[line for line in text.splitlines() if "sends per step" in line]
+                     for text in (said, counted)]
+            assert lines[0] == lines[1] and len(lines[0]) == ranks, (case, way, lines)
+            assert ("halo 0.0" in lines[0][0]) == (way == "replicated"), lines
+
+
+def case_narrow_boxes(ranks, tmp):
+    """A kernel wider than the boxes: domain is refused with the remedy, auto takes replicated and says why."""
+    wide = SMALL_2D + ("density.bandwidth=0.4", "equilibrium.max_iterations=2")
+    text = run("noflux_2d", tmp, *wide, "parallel.decomposition=domain", ranks=ranks, expect=65)
+    assert "use replicated or auto" in text, text
+    text = run("noflux_2d", tmp, *wide, ranks=ranks, expect=2)
+    assert "replicated (auto); boxes of" in text, text
+
+
 def case_rerun(ranks, tmp):
     """The effective input, defaults included, runs again to the same bits."""
     run("lq_mean_field_1d", tmp / "a", *SMALL_1D, ranks=ranks)

@@ -89,8 +89,8 @@ static PetscErrorCode Measure(const Case *c, const MFGGrid *grid, const MFGBacke
     scan.order = 0;
     BEST(best->walk, MFGBackendScan(backend, &scan));
     BEST(best->deposit,
-         MFGBackendDeposit(backend, &whole, &scan.agents, order, scan.scale, moments));
-    BEST(best->convolve, MFGDensityEvaluate(plan, 0, moments, M));
+         MFGBackendDeposit(backend, &whole, &scan.agents, order, scan.scale, NULL, moments));
+    BEST(best->convolve, MFGDensityEvaluate(plan, 0, NULL, NULL, moments, M));
   }
   for (int k = 0; k < c->dim; k++) PetscCall(PetscFree(scan.agents.position[k]));
   PetscCall(PetscFree(drift));

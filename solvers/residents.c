@@ -1,0 +1,309 @@
+#include "solvers/residents.h"
+
+#include "solvers/particle_point.h"
+
+/* Positions and ids; `room` may be more than `count`. */
+typedef struct {
+  int64_t count, room;
+  double *position[MFG_MAX_DIM]; /* owned */
+  int64_t *id;                   /* owned */
+} Store;
+
+struct MFGResidents_ {
+  const MFGGrid *grid;
+  const MFGBackend *backend;
+  MFGExchange exchange;
+  int64_t total, peak, wanted; /* peak: most agents here; wanted: room that was missing */
+  Store now, initial, saved;   /* saved: only once Save was called; else initial serves */
+  PetscBool has_saved;
+  MFGTravellers travellers;
+  int64_t *leavers; /* owned; [1 + now.room] */
+};
+
+static PetscErrorCode StoreFree(Store *s) {
+  PetscFunctionBeginUser;
+  for (int k = 0; k < MFG_MAX_DIM; k++) PetscCall(PetscFree(s->position[k]));
+  PetscCall(PetscFree(s->id));
+  s->count = s->room = 0;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Contents are not kept. */
+static PetscErrorCode StoreReserve(Store *s, int dim, int64_t room) {
+  PetscFunctionBeginUser;
+  if (s->id && room <= s->room) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(StoreFree(s));
+  for (int k = 0; k < dim; k++) PetscCall(PetscMalloc1(room, &s->position[k]));
+  PetscCall(PetscMalloc1(PetscMax(room, 1), &s->id));
+  s->room = room;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode StoreCopy(const Store *from, int dim, Store *to) {
+  PetscFunctionBeginUser;
+  PetscCall(StoreReserve(to, dim, from->count));
+  for (int k = 0; k < dim; k++)
+    PetscCall(PetscArraycpy(to->position[k], from->position[k], from->count));
+  PetscCall(PetscArraycpy(to->id, from->id, from->count));
+  to->count = from->count;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static void StorePut(Store *s, int dim, int64_t i, const double *record) {
+  for (int k = 0; k < dim; k++) s->position[k][i] = record[k];
+  memcpy(&s->id[i], &record[dim], sizeof s->id[i]);
+}
+
+static void StoreGet(const Store *s, int dim, int64_t i, double *record) {
+  for (int k = 0; k < dim; k++) record[k] = s->position[k][i];
+  memcpy(&record[dim], &s->id[i], sizeof s->id[i]);
+}
+
+static int OwnerOf(const MFGGrid *grid, const MFGAxis axis[], const double *position) {
+  int owner = 0;
+  for (int k = grid->box.dim - 1; k >= 0; k--) {
+    double in_cell;
+    const int cell = MFGCellOf(&axis[k], position[k], &in_cell);
+    owner = owner * grid->divisions[k] + MFGBoxOfCell(axis[k].cells, grid->divisions[k], cell);
+  }
+  return owner;
+}
+
+/* Counts and starts of the records for every rank. */
+static PetscErrorCode CountOwners(MFGResidents r, const MFGAgentRange *agents, int *owner,
+                                  PetscMPIInt *out, PetscMPIInt *out_start) {
+  MFGAxis axis[MFG_MAX_DIM];
+  PetscMPIInt size;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(r->grid->world, &size));
+  for (int k = 0; k < r->grid->box.dim; k++) axis[k] = MFGAxisOf(&r->grid->box, k);
+  for (int64_t i = 0; i < agents->count; i++) {
+    double position[MFG_MAX_DIM] = {0};
+    for (int k = 0; k < r->grid->box.dim; k++) position[k] = agents->position[k][i];
+    owner[i] = OwnerOf(r->grid, axis, position);
+    out[owner[i]]++;
+  }
+  for (PetscMPIInt s = 1; s < size; s++) out_start[s] = out_start[s - 1] + out[s - 1];
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Every agent to its owner, once, in one all-to-all. */
+static PetscErrorCode Distribute(MFGResidents r, const MFGAgentRange *agents) {
+  const MPI_Comm world = r->grid->world;
+  const int dim = r->grid->box.dim, words = dim + 1;
+  PetscMPIInt size, *out, *in, *out_start, *in_start, *next;
+  int *owner;
+  double *send, *receive;
+  MPI_Datatype record;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(world, &size));
+  PetscCall(PetscCalloc5(size, &out, size, &in, size, &out_start, size, &in_start, size, &next));
+  PetscCall(PetscMalloc2(agents->count, &owner, agents->count * words, &send));
+  PetscCall(CountOwners(r, agents, owner, out, out_start));
+  for (int64_t i = 0; i < agents->count; i++) {
+    const int64_t id = agents->id ? agents->id[i] : agents->first_id + i * agents->id_stride;
+    double *place = send + (int64_t)(out_start[owner[i]] + next[owner[i]]++) * words;
+    for (int k = 0; k < dim; k++) place[k] = agents->position[k][i];
+    memcpy(place + dim, &id, sizeof id);
+  }
+  PetscCallMPI(MPI_Alltoall(out, 1, MPI_INT, in, 1, MPI_INT, world));
+  for (PetscMPIInt s = 1; s < size; s++) in_start[s] = in_start[s - 1] + in[s - 1];
+  const int64_t arrivals = in_start[size - 1] + in[size - 1];
+  PetscCall(PetscMalloc1(arrivals * words, &receive));
+  PetscCallMPI(MPI_Type_contiguous(words, MPI_DOUBLE, &record));
+  PetscCallMPI(MPI_Type_commit(&record));
+  PetscCallMPI(MPI_Alltoallv(send, out, out_start, record, receive, in, in_start, record, world));
+  PetscCallMPI(MPI_Type_free(&record));
+  PetscCall(StoreReserve(&r->initial, dim, arrivals));
+  for (int64_t i = 0; i < arrivals; i++) StorePut(&r->initial, dim, i, receive + i * words);
+  r->initial.count = arrivals;
+  PetscCall(PetscFree(receive));
+  PetscCall(PetscFree2(owner, send));
+  PetscCall(PetscFree5(out, in, out_start, in_start, next));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Twice the noise's flow over a face of a box of uniform density: the mean of max(xi, 0) is .4. */
+MFGTravellers MFGTravellersFor(const MFGBlock *whole, const int divisions[MFG_MAX_DIM],
+                               int64_t agents, double deviation) {
+  MFGTravellers t = {0};
+  double fraction = 0, ranks = 1;
+  for (int k = 0; k < whole->dim; k++) {
+    const double width = (whole->upper[k] - whole->lower[k]) / divisions[k];
+    ranks *= divisions[k];
+    if (divisions[k] == 1) continue;
+    t.rounds[k] = 1;
+    fraction = PetscMax(fraction, PetscMin(1, 0.8 * deviation / width));
+  }
+  t.message = 64 + (int64_t)ceil(fraction * (double)agents / ranks);
+  t.capacity = 8 * t.message;
+  return t;
+}
+
+static PetscErrorCode ReserveTravellers(MFGResidents r) {
+  MFGTravellers *t = &r->travellers;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscFree(t->record));
+  PetscCall(PetscMalloc1(t->capacity * (r->grid->box.dim + 1), &t->record));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode ReserveAgents(MFGResidents r, int64_t room) {
+  PetscFunctionBeginUser;
+  if (r->leavers && room <= r->now.room) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(StoreReserve(&r->now, r->grid->box.dim, room));
+  PetscCall(PetscFree(r->leavers));
+  PetscCall(PetscMalloc1(room + 1, &r->leavers));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend,
+                                  MFGExchange exchange, const MFGAgentRange *agents, int64_t total,
+                                  double deviation, MFGResidents *residents) {
+  MFGResidents r;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscNew(&r));
+  r->grid = grid;
+  r->backend = backend;
+  r->exchange = exchange;
+  r->total = total;
+  r->travellers = MFGTravellersFor(&grid->box, grid->divisions, total, deviation);
+  PetscCall(ReserveTravellers(r));
+  PetscCall(Distribute(r, agents));
+  PetscCall(ReserveAgents(r, r->initial.count + r->initial.count / 8 + r->travellers.capacity));
+  PetscCall(MFGResidentsReset(r));
+  *residents = r;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsDestroy(MFGResidents *residents) {
+  PetscFunctionBeginUser;
+  if (!residents || !*residents) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(StoreFree(&(*residents)->now));
+  PetscCall(StoreFree(&(*residents)->initial));
+  PetscCall(StoreFree(&(*residents)->saved));
+  PetscCall(PetscFree((*residents)->travellers.record));
+  PetscCall(PetscFree((*residents)->leavers));
+  PetscCall(PetscFree(*residents));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+MFGAgentRange MFGResidentsRange(MFGResidents r) {
+  MFGAgentRange range = {.id_stride = 1, .count = r->now.count, .id = r->now.id};
+  for (int k = 0; k < r->grid->box.dim; k++) range.position[k] = r->now.position[k];
+  return range;
+}
+
+static PetscErrorCode CopyBack(MFGResidents r, const Store *from) {
+  PetscFunctionBeginUser;
+  PetscCall(ReserveAgents(r, from->count));
+  PetscCall(StoreCopy(from, r->grid->box.dim, &r->now));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsReset(MFGResidents r) {
+  PetscFunctionBeginUser;
+  PetscCall(CopyBack(r, &r->initial));
+  r->has_saved = PETSC_FALSE;
+  r->peak = r->now.count;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsSave(MFGResidents r) {
+  PetscFunctionBeginUser;
+  PetscCall(StoreCopy(&r->now, r->grid->box.dim, &r->saved));
+  r->has_saved = PETSC_TRUE;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsRestore(MFGResidents r) {
+  PetscFunctionBeginUser;
+  PetscCall(CopyBack(r, r->has_saved ? &r->saved : &r->initial));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Leavers become travellers; the last agents fill their places, from the end on. */
+static void Depart(MFGResidents r) {
+  const int dim = r->grid->box.dim;
+  MFGTravellers *t = &r->travellers;
+  const int64_t leaving = r->leavers[0];
+
+  t->count = PetscMin(leaving, t->capacity);
+  t->capacity_wanted = PetscMax(t->capacity_wanted, leaving);
+  for (int64_t j = leaving; j > 0; j--) {
+    const int64_t i = r->leavers[j], last = --r->now.count;
+    double record[MFG_MAX_DIM + 1];
+    if (j <= t->count) StoreGet(&r->now, dim, i, t->record + (j - 1) * (dim + 1));
+    StoreGet(&r->now, dim, last, record);
+    StorePut(&r->now, dim, i, record);
+  }
+}
+
+/* Travellers that have come here become agents. */
+static void Arrive(MFGResidents r) {
+  const int dim = r->grid->box.dim;
+  const int64_t room = PetscMin(r->travellers.count, r->now.room - r->now.count);
+
+  r->wanted = PetscMax(r->wanted, r->now.count + r->travellers.count);
+  for (int64_t i = 0; i < room; i++)
+    StorePut(&r->now, dim, r->now.count++, r->travellers.record + i * (dim + 1));
+  r->peak = PetscMax(r->peak, r->now.count);
+}
+
+PetscErrorCode MFGResidentsStep(MFGResidents r, MFGScan *scan) {
+  PetscFunctionBeginUser;
+  scan->agents = MFGResidentsRange(r);
+  scan->leavers = r->leavers;
+  PetscCall(MFGBackendScan(r->backend, scan));
+  Depart(r);
+  PetscCall(MFGExchangeMigrate(r->exchange, &r->travellers));
+  const int64_t stayed = r->now.count;
+  Arrive(r);
+  MFGAgentRange arrived = MFGResidentsRange(r);
+  arrived.count -= stayed;
+  arrived.id += stayed;
+  for (int k = 0; k < r->grid->box.dim; k++) arrived.position[k] += stayed;
+  if (scan->order && arrived.count)
+    PetscCall(MFGBackendDeposit(r->backend, &scan->domain, &arrived, scan->order, scan->scale,
+                                &scan->extent, scan->moments));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsCheck(MFGResidents r, PetscBool *redo) {
+  MFGTravellers *t = &r->travellers;
+  const int64_t missing = PetscMax(0, r->wanted - r->now.room);
+  int64_t most[MFG_RESIDENTS_CHECKED] = {t->message_wanted, t->capacity_wanted, missing};
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < MFG_MAX_DIM; k++) most[3 + k] = t->strays[k];
+  PetscCall(MFGExchangeMax(r->exchange, MFG_RESIDENTS_CHECKED, most));
+  *redo = (PetscBool)(most[0] > t->message || most[1] > t->capacity || most[2] > 0);
+  if (most[0] > t->message) t->message = most[0] + most[0] / 2;
+  if (most[1] > t->capacity) t->capacity = most[1] + most[1] / 2;
+  t->capacity = PetscMax(t->capacity, 2 * t->message);
+  for (int k = 0; k < MFG_MAX_DIM; k++)
+    if (most[3 + k]) {
+      t->rounds[k] *= 2;
+      *redo = PETSC_TRUE;
+    }
+  if (*redo) PetscCall(ReserveTravellers(r));
+  if (*redo && missing) PetscCall(ReserveAgents(r, r->wanted + r->wanted / 4));
+  t->message_wanted = t->capacity_wanted = r->wanted = 0;
+  memset(t->strays, 0, sizeof t->strays);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsImbalance(MFGResidents r, double *imbalance) {
+  int64_t most = r->peak;
+  PetscMPIInt size;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(r->grid->world, &size));
+  PetscCall(MFGExchangeMax(r->exchange, 1, &most));
+  *imbalance = (double)most * size / (double)r->total;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

@@ -1,0 +1,44 @@
+/* Agents that live with the cells of this rank's box and move to another rank when they leave it.
+ */
+#pragma once
+
+#include "solvers/backend.h"
+#include "solvers/exchange.h"
+#include "solvers/grid.h"
+
+typedef struct MFGResidents_ *MFGResidents;
+
+/* Collective on grid->world. Sends every agent to the rank whose box it is in. All arguments are
+ * borrowed; `deviation` = sqrt(2 nu dt) sizes the messages. */
+PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend,
+                                  MFGExchange exchange, const MFGAgentRange *agents, int64_t total,
+                                  double deviation, MFGResidents *residents);
+PetscErrorCode MFGResidentsDestroy(MFGResidents *residents);
+
+/* Messages for agents that cross a face with the speed of their noise; drifts may need more, then
+ * they grow. */
+MFGTravellers MFGTravellersFor(const MFGBlock *whole, const int divisions[MFG_MAX_DIM],
+                               int64_t agents, double deviation);
+
+/* The agents here now; borrowed until the next step. */
+MFGAgentRange MFGResidentsRange(MFGResidents residents);
+
+/* Back to where they were at Create, or at the last Save. */
+PetscErrorCode MFGResidentsReset(MFGResidents residents);
+PetscErrorCode MFGResidentsSave(MFGResidents residents);
+PetscErrorCode MFGResidentsRestore(MFGResidents residents);
+
+/* Collective. One step of scan->level_begin: push, leave, arrive, deposit all agents where they are
+ * now. The range and leavers of the scan are set here. Agents may get lost when a buffer overflows:
+ * ask MFGResidentsCheck before the result is used. */
+PetscErrorCode MFGResidentsStep(MFGResidents residents, MFGScan *scan);
+
+/* Integers that a check reduces. */
+#define MFG_RESIDENTS_CHECKED (3 + MFG_MAX_DIM)
+
+/* Collective. True on all ranks when some buffer of some rank overflowed since the last check: the
+ * buffers have grown, and the steps since Reset, Save or Restore must be redone. */
+PetscErrorCode MFGResidentsCheck(MFGResidents residents, PetscBool *redo);
+
+/* Collective. Largest over mean number of agents per rank, over all steps since Reset. */
+PetscErrorCode MFGResidentsImbalance(MFGResidents residents, double *imbalance);

@@ -1,0 +1,168 @@
+/* Rims of boxes and agents on their way, for every division into as many boxes as there are ranks:
+ * a rim holds what the owner of each cell holds, an agent ends where its position says. */
+#include "solvers/exchange.h"
+#include "solvers/particle_point.h"
+#include "tests/agents_fixture.h"
+
+#define W MFG_BOUNDARY_NOFLUX
+#define P MFG_BOUNDARY_PERIODIC
+
+static const Box boxes[] = {
+    {1, {33, 1, 1}, {-1, 0, 0}, {2, 1, 1}, {W}},
+    {1, {33, 1, 1}, {-1, 0, 0}, {2, 1, 1}, {P}},
+    {2, {21, 14, 1}, {0, -1, 0}, {1, 2, 1}, {P, W}},
+    {2, {15, 29, 1}, {0, -1, 0}, {1, 2, 1}, {W, P}},
+    {3, {14, 15, 16}, {0, -1, 3}, {1, 2, 5}, {P, W, P}},
+    {3, {16, 15, 14}, {0, -1, 3}, {1, 2, 5}, {W, P, W}},
+};
+#define BOXES ((int)(sizeof boxes / sizeof boxes[0]))
+
+/* A number that tells the cell and the field apart from all others. */
+static int64_t Mark(const MFGBlock *b, const int cell[], int field) {
+  return 1 + field +
+         3 * (cell[0] + (int64_t)b->cells[0] * (cell[1] + (int64_t)b->cells[1] * cell[2]));
+}
+
+/* The owner's cell that a cell of the rim stands for; 0 beyond a wall. */
+static int Wrapped(const MFGBlock *b, int cell[]) {
+  for (int k = 0; k < b->dim; k++) {
+    if (cell[k] >= 0 && cell[k] < b->cells[k]) continue;
+    if (b->boundary[k][0] != P) return 0;
+    cell[k] = (cell[k] + b->cells[k]) % b->cells[k];
+  }
+  return 1;
+}
+
+static void RimsHoldWhatTheirOwnersHold(void **state) {
+  (void)state;
+  for (int i = 0; i < BOXES; i++) {
+    MFGGrid grid;
+    MFGExchange x;
+    PetscMPIInt rank;
+    CreateGrid(PETSC_COMM_WORLD, &boxes[i], &grid);
+    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &grid.box, grid.divisions, &x));
+    MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
+    const MFGBlock *b = &grid.box;
+    MFGHalo halo = {.element = 8, .fields = 3};
+    for (int k = 0; k < b->dim; k++)
+      halo.width[k] = PetscMin(k + 1, b->cells[k] / grid.divisions[k]);
+    const MFGExtent e = MFGBlockWidened(b, halo.width);
+    int64_t *field = calloc(3 * MFGExtentCells(&e), sizeof *field);
+    for (int pass = 0; pass < 2; pass++) {
+      int64_t *v = field;
+      if (pass) MFG_OK(MFGExchangeHalo(x, &halo, field));
+      for (int f = 0; f < 3; f++)
+        for (int64_t c = 0; c < MFGExtentCells(&e); c++, v++) {
+          int cell[3] = {e.start[0] + (int)(c % e.count[0]),
+                         e.start[1] + (int)(c / e.count[0] % e.count[1]),
+                         e.start[2] + (int)(c / e.count[0] / e.count[1])};
+          int own = 1;
+          for (int k = 0; k < 3; k++)
+            own &= cell[k] >= b->start[k] && cell[k] < b->start[k] + b->count[k];
+          if (!pass && own) *v = Mark(b, cell, f);
+          if (pass) assert_int_equal(*v, Wrapped(b, cell) ? Mark(b, cell, f) : 0);
+        }
+    }
+    const MFGBlock whole = MFGGridWhole(&grid);
+    assert_int_equal(MFGExchangeBytesMoved(x).halo,
+                     MFGExchangeHaloBytes(&whole, grid.divisions, rank, &halo));
+    free(field);
+    MFG_OK(MFGExchangeDestroy(&x));
+    MFG_OK(MFGGridDestroy(&grid));
+  }
+}
+
+/* Rank r sends 10 + r agents to anywhere. */
+static void Throw(const MFGBlock *b, int rank, MFGTravellers *t) {
+  uint64_t seed = 100 + (uint64_t)rank;
+  t->count = 10 + rank;
+  for (int64_t i = 0; i < t->count; i++) {
+    double *record = t->record + i * (b->dim + 1);
+    const int64_t id = rank * 1000 + i;
+    for (int k = 0; k < b->dim; k++)
+      record[k] = b->lower[k] + TestUniform(&seed) * (b->upper[k] - b->lower[k]);
+    memcpy(record + b->dim, &id, sizeof id);
+  }
+}
+
+/* [agents], [sum of ids], [sum of hashes of the records] over all ranks. */
+static void Tally(int dim, const MFGTravellers *t, int64_t tally[3]) {
+  memset(tally, 0, 3 * sizeof *tally);
+  for (int64_t i = 0; i < t->count; i++) {
+    const double *record = t->record + i * (dim + 1);
+    int64_t id;
+    memcpy(&id, record + dim, sizeof id);
+    tally[0]++;
+    tally[1] += id;
+    tally[2] += (int64_t)(Checksum(record, (dim + 1) * sizeof *record) >> 8);
+  }
+  MFG_OK(MFGExchangeSumInt64(PETSC_COMM_WORLD, 3, tally));
+}
+
+static void AgentsReachTheirBoxesOverAnyDistance(void **state) {
+  (void)state;
+  for (int i = 0; i < BOXES; i++) {
+    MFGGrid grid;
+    MFGExchange x;
+    PetscMPIInt rank, size;
+    double record[4 * 400];
+    int64_t before[3], after[3];
+    CreateGrid(PETSC_COMM_WORLD, &boxes[i], &grid);
+    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &grid.box, grid.divisions, &x));
+    MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
+    MPI_Comm_size(PETSC_COMM_WORLD, &size);
+    MFGTravellers t = {.message = 100, .capacity = 400, .record = record, .rounds = {7, 7, 7}};
+    Throw(&grid.box, rank, &t);
+    Tally(grid.box.dim, &t, before);
+    MFG_OK(MFGExchangeMigrate(x, &t));
+    Tally(grid.box.dim, &t, after);
+    assert_memory_equal(before, after, sizeof before);
+    assert_int_equal(before[0], size * 10 + size * (size - 1) / 2);
+    for (int k = 0; k < grid.box.dim; k++) {
+      const MFGAxis axis = MFGAxisOf(&grid.box, k);
+      assert_int_equal(t.strays[k], 0);
+      for (int64_t a = 0; a < t.count; a++) {
+        double in_cell;
+        const int cell = MFGCellOf(&axis, t.record[a * (grid.box.dim + 1) + k], &in_cell);
+        assert_in_range(cell, grid.box.start[k], grid.box.start[k] + grid.box.count[k] - 1);
+      }
+    }
+    const MFGBlock whole = MFGGridWhole(&grid);
+    assert_int_equal(MFGExchangeBytesMoved(x).migration,
+                     MFGExchangeMigrationBytes(&whole, grid.divisions, rank, &t));
+    MFG_OK(MFGExchangeDestroy(&x));
+    MFG_OK(MFGGridDestroy(&grid));
+  }
+}
+
+/* Messages of two records, and no hop: what was missing is told, nothing is written beyond. */
+static void MissingRoomIsTold(void **state) {
+  (void)state;
+  MFGGrid grid;
+  MFGExchange x;
+  PetscMPIInt rank, size;
+  double record[2 * 400];
+  CreateGrid(PETSC_COMM_WORLD, &boxes[1], &grid);
+  MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &grid.box, grid.divisions, &x));
+  MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
+  MPI_Comm_size(PETSC_COMM_WORLD, &size);
+  MFGTravellers t = {.message = 2, .capacity = 400, .record = record, .rounds = {1}};
+  Throw(&grid.box, rank, &t);
+  MFG_OK(MFGExchangeMigrate(x, &t));
+  int64_t most[2] = {t.message_wanted, t.strays[0]};
+  MFG_OK(MFGExchangeMax(x, 2, most));
+  if (size > 1) assert_true(most[0] > 2);
+  t = (MFGTravellers){.message = 100, .capacity = 400, .record = record};
+  Throw(&grid.box, rank, &t);
+  MFG_OK(MFGExchangeMigrate(x, &t));
+  most[0] = t.strays[0];
+  MFG_OK(MFGExchangeMax(x, 1, most));
+  assert_int_equal(most[0] > 0, size > 1);
+  MFG_OK(MFGExchangeDestroy(&x));
+  MFG_OK(MFGGridDestroy(&grid));
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(RimsHoldWhatTheirOwnersHold),
+                                          cmocka_unit_test(AgentsReachTheirBoxesOverAnyDistance),
+                                          cmocka_unit_test(MissingRoomIsTold)};
+MFG_TEST_MAIN(tests)

@@ -1,0 +1,223 @@
+/* Agents divided by boxes give the bits of agents divided by id on one rank, whatever their way:
+ * over several boxes and seams in a step, into empty boxes, out of buffers that are too small. The
+ * drifts have no libm in them. */
+#include "tests/agents_fixture.h"
+
+#define W MFG_BOUNDARY_NOFLUX
+#define P MFG_BOUNDARY_PERIODIC
+
+static const Box line = {1, {77, 1, 1}, {-1, 0, 0}, {2, 1, 1}, {W}},
+                 ring = {1, {77, 1, 1}, {-1, 0, 0}, {2, 1, 1}, {P}},
+                 tube = {2, {80, 43, 1}, {0, -1, 0}, {1, 2, 1}, {P, W}},
+                 room = {2, {43, 80, 1}, {0, -1, 0}, {1, 2, 1}, {W, W}},
+                 torus = {2, {41, 78, 1}, {0, -1, 0}, {1, 2, 1}, {P, P}},
+                 hall = {3, {11, 13, 78}, {0, -1, 3}, {1, 2, 5}, {P, W, P}},
+                 box = {3, {78, 12, 11}, {0, -1, 3}, {1, 2, 5}, {W, P, W}};
+
+typedef struct {
+  const Box *box;
+  int64_t agents;
+  int steps;
+  double nu, speed; /* cells crossed in a step, up to */
+  double width;     /* of the kernel, in cells */
+  uint64_t seed;
+  int corner; /* m0 is one cell: all agents on one rank */
+  MFGDensityMethod method;
+  MFGDecomposition decomposition;
+} Problem;
+
+typedef struct {
+  MFGGrid grid;
+  double *M;
+  MFGSampleStatistics *statistics;
+  double imbalance;
+  MFGExchangeBytes bytes;
+} Solution;
+
+typedef struct {
+  const Problem *problem;
+  MFGBlock block;
+} DriftContext;
+
+static PetscErrorCode Drift(void *context, int begin, int end, double *drift) {
+  const DriftContext *c = context;
+  const MFGBlock *b = &c->block;
+  PetscFunctionBeginUser;
+  for (int n = begin; n < end; n++)
+    for (int k = 0; k < b->dim; k++)
+      for (int z = b->start[2]; z < b->start[2] + b->count[2]; z++)
+        for (int y = b->start[1]; y < b->start[1] + b->count[1]; y++)
+          for (int x = b->start[0]; x < b->start[0] + b->count[0]; x++) {
+            const int s = (3 * x + 5 * y + 7 * z + 11 * n + 13 * k) % 17;
+            *drift++ = (s - 8 + (n % 3 ? 4 : -3)) / 12. * c->problem->speed * b->spacing[k];
+          }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Create(const Problem *p, const MFGBackend *backend, Solution *s,
+                             MFGParticles *particles, MFGDensityPlan *plan) {
+  const MFGBlock whole = MFGGridWhole(&s->grid);
+  double *m0 = calloc(MFGBlockCells(&whole), sizeof *m0);
+  double *h = malloc((p->steps + 1) * whole.dim * sizeof *h);
+
+  PetscFunctionBeginUser;
+  for (int64_t i = 0; i < MFGBlockCells(&whole) && !p->corner; i++)
+    m0[i] = (double)(i % 7) * (1 + (double)(i % 12));
+  if (p->corner) m0[0] = 1;
+  for (int i = 0; i < (p->steps + 1) * whole.dim; i++)
+    h[i] = p->width * whole.spacing[i % whole.dim];
+  PetscCall(
+      MFGDensityPlanCreate(&s->grid, backend, p->method, p->agents, 1e-3, p->steps + 1, h, plan));
+  const MFGParticlesSpec spec = {.count = p->agents,
+                                 .seed = p->seed,
+                                 .sampling = MFG_SAMPLING_STRATIFIED,
+                                 .initial_density = m0,
+                                 .nu = p->nu,
+                                 .dt = 1,
+                                 .steps = p->steps,
+                                 .decomposition = p->decomposition};
+  PetscCall(MFGParticlesCreate(&s->grid, backend, &spec, particles));
+  free(m0);
+  free(h);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Solve(MPI_Comm comm, const Problem *p, Solution *s) {
+  const MFGBackend *backend;
+  MFGParticles particles;
+  MFGDensityPlan plan;
+
+  PetscFunctionBeginUser;
+  CreateGrid(comm, p->box, &s->grid);
+  PetscCall(MFGBackendGet(comm, "cpu", &backend));
+  PetscCall(Create(p, backend, s, &particles, &plan));
+  DriftContext context = {p, s->grid.block};
+  s->M = malloc((p->steps + 1) * MFGBlockOwned(&s->grid.block) * sizeof *s->M);
+  s->statistics = malloc((p->steps + 1) * sizeof *s->statistics);
+  for (int again = 0; again < 2;
+       again++) /* with buffers that have grown, and from where they are */
+    PetscCall(MFGParticlesSweep(particles, plan, 0, Drift, &context, s->M, s->statistics));
+  s->imbalance = MFGParticlesImbalance(particles);
+  s->bytes = MFGParticlesBytesMoved(particles);
+  PetscCall(MFGParticlesDestroy(&particles));
+  PetscCall(MFGDensityPlanDestroy(&plan));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static void Free(Solution *s) {
+  free(s->M);
+  free(s->statistics);
+  MFG_OK(MFGGridDestroy(&s->grid));
+}
+
+static void AssertSame(const Problem *p, const Solution *shared, const Solution *alone) {
+  const MFGBlock *b = &shared->grid.block;
+  double *mine = malloc(MFGBlockOwned(b) * sizeof *mine);
+  for (int n = 0; n <= p->steps; n++) {
+    MFG_OK(MFGGridRestrict(&shared->grid, 1, alone->M + n * MFGBlockCells(b), mine));
+    assert_memory_equal(mine, shared->M + n * MFGBlockOwned(b), MFGBlockOwned(b) * sizeof *mine);
+    for (int k = 0; k < b->dim; k++) {
+      assert_true(shared->statistics[n].mean[k] == alone->statistics[n].mean[k]);
+      assert_true(shared->statistics[n].variance[k] == alone->statistics[n].variance[k]);
+    }
+  }
+  free(mine);
+}
+
+/* Domain on all ranks against replicated on one. */
+static void Compare(Problem p) {
+  Solution shared, alone;
+  p.decomposition = MFG_DECOMPOSITION_DOMAIN;
+  MFG_OK(Solve(PETSC_COMM_WORLD, &p, &shared));
+  p.decomposition = MFG_DECOMPOSITION_REPLICATED;
+  MFG_OK(Solve(PETSC_COMM_SELF, &p, &alone));
+  AssertSame(&p, &shared, &alone);
+  Free(&shared);
+  Free(&alone);
+}
+
+static void SameBitsAsReplicated(void **state) {
+  (void)state;
+  const Box *const boxes[] = {&line, &ring, &tube, &room, &torus, &hall, &box};
+  for (int i = 0; i < 7; i++) {
+    /* A tenth of a cell of noise and two cells of drift per step; five agents leave boxes empty. */
+    Compare((Problem){boxes[i], 1001, 7, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0});
+    Compare((Problem){boxes[i], 5, 3, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0});
+    /* Across several boxes and seams in one step. */
+    Compare((Problem){boxes[i], 300, 4, 1e-3, 90, 1.5, 4, 0, MFG_DENSITY_MOMENTS, 0});
+    /* All on one rank at first, then blown apart. */
+    Compare((Problem){boxes[i], 300, 4, 1, 1, 1.5, 5, 1, MFG_DENSITY_MOMENTS, 0});
+  }
+  Compare((Problem){&tube, 200, 3, 1e-3, 20, 1.5, 6, 0, MFG_DENSITY_DIRECT, 0});
+}
+
+static void AnotherSeedDiffers(void **state) {
+  (void)state;
+  Problem p = {&tube, 300, 4, 1e-4, 3, 1.5, 3, 0, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN};
+  Solution a, b;
+  MFG_OK(Solve(PETSC_COMM_WORLD, &p, &a));
+  p.seed = 4;
+  MFG_OK(Solve(PETSC_COMM_WORLD, &p, &b));
+  const int64_t n = MFGBlockOwned(&a.grid.block);
+  assert_memory_not_equal(a.M + p.steps * n, b.M + p.steps * n, n * sizeof *a.M);
+  Free(&a);
+  Free(&b);
+}
+
+/* The number of agents is exact in the moments and checked at every level by the statistics. Mass:
+ * a kernel of 1.5 cells keeps it to 1e-12. */
+static void AThousandFastStepsLoseNobody(void **state) {
+  (void)state;
+  const Box *const boxes[] = {&ring, &tube, &hall};
+  const Box small = {3, {7, 9, 78}, {0, -1, 3}, {1, 2, 5}, {P, W, P}};
+  PetscMPIInt size;
+  MPI_Comm_size(PETSC_COMM_WORLD, &size);
+  const int steps = size > 2 ? 60 : 1000; /* more ranks than cores: a step takes 0.1 s */
+  for (int i = 0; i < 3; i++) {
+    const Problem p = {
+        i < 2 ? boxes[i] : &small, 400, steps, 1e-4, 30, 1.5, 9, 0, MFG_DENSITY_MOMENTS,
+        MFG_DECOMPOSITION_DOMAIN};
+    Solution s;
+    MFG_OK(Solve(PETSC_COMM_WORLD, &p, &s));
+    const MFGBlock *b = &s.grid.block;
+    for (int n = 0; n <= p.steps; n += 20) {
+      double mass = 0;
+      for (int64_t c = 0; c < MFGBlockOwned(b); c++) mass += s.M[n * MFGBlockOwned(b) + c];
+      MFG_OK(MFGGridSum(&s.grid, 1, &mass));
+      MFG_ASSERT_NEAR(mass * MFGCellVolume(b), 1, 1e-12);
+    }
+    Free(&s);
+  }
+}
+
+/* All agents in one box of `size`: the imbalance is the number of ranks. */
+static void ImbalanceIsLargestOverMean(void **state) {
+  (void)state;
+  PetscMPIInt size;
+  MPI_Comm_size(PETSC_COMM_WORLD, &size);
+  const Problem p = {&line, 64, 2, 0, 0, 1.5, 3, 1, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN};
+  Solution s;
+  MFG_OK(Solve(PETSC_COMM_WORLD, &p, &s));
+  MFG_ASSERT_NEAR(s.imbalance, size, 0);
+  Free(&s);
+}
+
+/* A kernel of 20 cells reaches farther than boxes of 77 / ranks cells are wide. */
+static void NarrowBoxesAreRefused(void **state) {
+  (void)state;
+  PetscMPIInt size;
+  MPI_Comm_size(PETSC_COMM_WORLD, &size);
+  const Problem p = {&line, 64, 2, 0, 0, 20, 3, 0, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN};
+  Solution s = {0};
+  MFG_OK(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
+  const PetscErrorCode error = Solve(PETSC_COMM_WORLD, &p, &s);
+  MFG_OK(PetscPopErrorHandler());
+  assert_int_equal(error, size > 1 ? PETSC_ERR_USER_INPUT : PETSC_SUCCESS);
+  if (size == 1) Free(&s);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(SameBitsAsReplicated), cmocka_unit_test(AnotherSeedDiffers),
+    cmocka_unit_test(AThousandFastStepsLoseNobody), cmocka_unit_test(ImbalanceIsLargestOverMean),
+    cmocka_unit_test(NarrowBoxesAreRefused)};
+MFG_TEST_MAIN(tests)
