@@ -1,16 +1,16 @@
 #include "solvers/hjb.h"
 
+#include "solvers/star.h"
 #include "solvers/tridiagonal.h"
 
 struct MFGHJB_ {
   const MFGGrid *grid;       /* borrowed */
   const MFGBackend *backend; /* borrowed */
   MFGHJBSpec spec;
-  SNES snes;               /* owned, as all below */
-  Mat jacobian;            /* AIJ, values in COO order */
-  Vec u, residual;         /* [owned] */
-  Vec local;               /* 2D, 3D: u with ghosts */
-  double *ghosted;         /* 1D: u with ghosts */
+  SNES snes; /* owned, as all below */
+  Mat jacobian;
+  Vec u, residual; /* [owned] */
+  MFGStarGhosts ghosts;
   double *values;          /* [owned][2 dim + 1] */
   double *source;          /* F of the level, [owned] */
   double *shift;           /* change of the level just solved by this sweep, [owned] */
@@ -21,67 +21,6 @@ struct MFGHJB_ {
   PetscLogEvent sweep_event, drift_event;
 };
 
-/* Strides of a box with one ghost cell around its `dim` axes. */
-static void GhostStrides(const MFGBlock *b, ptrdiff_t stride[MFG_MAX_DIM]) {
-  stride[0] = 1;
-  for (int k = 1; k < MFG_MAX_DIM; k++) stride[k] = stride[k - 1] * (b->count[k - 1] + 2);
-}
-
-/* Walls: the ghost is a copy of the cell beside it. `g` is the box with one ghost cell around. The
- * star stencil reads no ghost beside two walls: only the faces of the owned cells are set. */
-static void MirrorWalls(const MFGBlock *b, double *g) {
-  ptrdiff_t stride[MFG_MAX_DIM];
-
-  GhostStrides(b, stride);
-  for (int k = 0; k < b->dim; k++) g += stride[k];
-  for (int axis = 0; axis < b->dim; axis++)
-    for (int side = 0; side < 2; side++) {
-      const int wall = side ? b->cells[axis] - 1 : 0, at = wall - b->start[axis];
-      const int p = axis == 0, q = axis == 2 ? 1 : 2; /* the axes along the wall */
-      if (b->boundary[axis][side] != MFG_BOUNDARY_NOFLUX || at < 0 || at >= b->count[axis])
-        continue;
-      const ptrdiff_t out = side ? stride[axis] : -stride[axis];
-      for (int j = 0; j < b->count[q]; j++) {
-        double *cell = g + at * stride[axis] + j * stride[q];
-        for (int i = 0; i < b->count[p]; i++, cell += stride[p]) cell[out] = *cell;
-      }
-    }
-}
-
-/* u with ghosts, for the kernels. In 1D the whole grid is here and PETSc's scatter would cost more
- * than the kernel. */
-static PetscErrorCode GetGhosted(MFGHJB hjb, Vec u, const double **ghosted) {
-  const MFGBlock *b = &hjb->grid->block;
-  double *g = hjb->ghosted;
-
-  PetscFunctionBeginUser;
-  if (b->dim == 1) {
-    const double *owned;
-    PetscCall(VecGetArrayRead(u, &owned));
-    memcpy(g + 1, owned, b->count[0] * sizeof *g);
-    g[0] = owned[b->count[0] - 1];
-    g[b->count[0] + 1] = owned[0];
-    PetscCall(VecRestoreArrayRead(u, &owned));
-  } else {
-    PetscCall(DMGlobalToLocalBegin(hjb->grid->da, u, INSERT_VALUES, hjb->local));
-    PetscCall(DMGlobalToLocalEnd(hjb->grid->da, u, INSERT_VALUES, hjb->local));
-    PetscCall(VecGetArray(hjb->local, &g));
-  }
-  MirrorWalls(b, g);
-  *ghosted = g;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode RestoreGhosted(MFGHJB hjb, const double **ghosted) {
-  PetscFunctionBeginUser;
-  if (hjb->grid->block.dim > 1) {
-    double *g = (double *)*ghosted;
-    PetscCall(VecRestoreArray(hjb->local, &g));
-  }
-  *ghosted = NULL;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 static PetscErrorCode FormResidual(SNES snes, Vec u, Vec residual, void *context) {
   MFGHJB hjb = (MFGHJB)context;
   const double *ghosted;
@@ -89,11 +28,11 @@ static PetscErrorCode FormResidual(SNES snes, Vec u, Vec residual, void *context
 
   PetscFunctionBeginUser;
   (void)snes;
-  PetscCall(GetGhosted(hjb, u, &ghosted));
+  PetscCall(MFGStarGhostsFill(hjb->ghosts, u, &ghosted));
   PetscCall(VecGetArrayWrite(residual, &r));
   PetscCall(MFGBackendHJBResidual(hjb->backend, &hjb->step, ghosted, r));
   PetscCall(VecRestoreArrayWrite(residual, &r));
-  PetscCall(RestoreGhosted(hjb, &ghosted));
+  PetscCall(MFGStarGhostsRestore(hjb->ghosts, &ghosted));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -103,10 +42,10 @@ static PetscErrorCode FormJacobian(SNES snes, Vec u, Mat A, Mat P, void *context
 
   PetscFunctionBeginUser;
   (void)snes;
-  PetscCall(GetGhosted(hjb, u, &ghosted));
+  PetscCall(MFGStarGhostsFill(hjb->ghosts, u, &ghosted));
   PetscCall(MFGBackendHJBJacobian(hjb->backend, &hjb->step, ghosted, hjb->values));
-  PetscCall(RestoreGhosted(hjb, &ghosted));
-  PetscCall(MatSetValuesCOO(P, hjb->values, INSERT_VALUES));
+  PetscCall(MFGStarGhostsRestore(hjb->ghosts, &ghosted));
+  PetscCall(MFGStarMatrixSetValues(P, hjb->values));
   if (A != P) {
     PetscCall(MatAssemblyBegin(A, MAT_FINAL_ASSEMBLY));
     PetscCall(MatAssemblyEnd(A, MAT_FINAL_ASSEMBLY));
@@ -137,44 +76,6 @@ static PetscErrorCode TestConvergence(SNES snes, PetscInt it, PetscReal xnorm, P
     *reason = SNES_CONVERGED_FNORM_ABS;
   else if (it > 0 && hjb->norm > 0.5 * previous && hjb->norm <= 100 * hjb->rounding)
     *reason = SNES_CONVERGED_USER;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* The pattern: rows of owned cells in the order of the kernel's values. A neighbour beyond a wall
- * has no column: the mapping gives -1 and PETSc drops the entry. */
-static PetscErrorCode CreateMatrix(MFGHJB hjb) {
-  const MFGBlock *b = &hjb->grid->block;
-  const PetscInt owned = (PetscInt)MFGBlockOwned(b), width = 2 * b->dim + 1;
-  ptrdiff_t stride[MFG_MAX_DIM];
-  ISLocalToGlobalMapping mapping;
-  const PetscInt *global;
-  PetscInt *i, *j, at = 0;
-
-  PetscFunctionBeginUser;
-  PetscCall(DMGetLocalToGlobalMapping(hjb->grid->da, &mapping));
-  PetscCall(ISLocalToGlobalMappingGetIndices(mapping, &global));
-  PetscCall(PetscMalloc2(owned * width, &i, owned * width, &j));
-  GhostStrides(b, stride);
-  for (int z = 0; z < b->count[2]; z++)
-    for (int y = 0; y < b->count[1]; y++)
-      for (int x = 0; x < b->count[0]; x++) {
-        const int cell[] = {x, y, z};
-        ptrdiff_t center = 0;
-        for (int k = 0; k < b->dim; k++) center += (cell[k] + 1) * stride[k];
-        for (PetscInt k = 0; k < width; k++, at++) {
-          const ptrdiff_t step = k ? stride[(k - 1) / 2] : 0;
-          i[at] = global[center];
-          j[at] = global[k % 2 ? center - step : center + step];
-        }
-      }
-  PetscCall(ISLocalToGlobalMappingRestoreIndices(mapping, &global));
-  PetscCall(MatCreate(hjb->grid->comm, &hjb->jacobian));
-  PetscCall(MatSetSizes(hjb->jacobian, owned, owned, PETSC_DETERMINE, PETSC_DETERMINE));
-  PetscCall(MatSetOptionsPrefix(hjb->jacobian, "hjb_"));
-  PetscCall(MatSetType(hjb->jacobian, MATAIJ));
-  PetscCall(MatSetFromOptions(hjb->jacobian));
-  PetscCall(MatSetPreallocationCOO(hjb->jacobian, at, i, j));
-  PetscCall(PetscFree2(i, j));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -233,10 +134,10 @@ PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, cons
       .block = grid->block, .dt = spec->dt, .nu = spec->nu, .hamiltonian = spec->hamiltonian};
   PetscCall(DMCreateGlobalVector(grid->da, &hjb->u));
   PetscCall(VecDuplicate(hjb->u, &hjb->residual));
-  if (dim > 1) PetscCall(DMCreateLocalVector(grid->da, &hjb->local));
-  PetscCall(PetscMalloc4(grid->block.count[0] + 2, &hjb->ghosted, owned * (2 * dim + 1),
-                         &hjb->values, owned, &hjb->source, owned, &hjb->shift));
-  PetscCall(CreateMatrix(hjb));
+  PetscCall(MFGStarGhostsCreate(grid, &hjb->ghosts));
+  PetscCall(
+      PetscMalloc3(owned * (2 * dim + 1), &hjb->values, owned, &hjb->source, owned, &hjb->shift));
+  PetscCall(MFGStarMatrixCreate(grid, "hjb_", &hjb->jacobian));
   PetscCall(CreateSolver(hjb));
   PetscCall(PetscClassIdRegister("nashflow HJB", &id));
   PetscCall(PetscLogEventRegister("HJBSweep", id, &hjb->sweep_event));
@@ -252,8 +153,8 @@ PetscErrorCode MFGHJBDestroy(MFGHJB *hjb) {
   PetscCall(MatDestroy(&(*hjb)->jacobian));
   PetscCall(VecDestroy(&(*hjb)->u));
   PetscCall(VecDestroy(&(*hjb)->residual));
-  PetscCall(VecDestroy(&(*hjb)->local));
-  PetscCall(PetscFree4((*hjb)->ghosted, (*hjb)->values, (*hjb)->source, (*hjb)->shift));
+  PetscCall(MFGStarGhostsDestroy(&(*hjb)->ghosts));
+  PetscCall(PetscFree3((*hjb)->values, (*hjb)->source, (*hjb)->shift));
   PetscCall(PetscFree(*hjb));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -448,9 +349,9 @@ PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U, doub
   for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {
     hjb->step.drift = GivenDrift(hjb, n);
     PetscCall(VecPlaceArray(hjb->u, U + n * owned));
-    PetscCall(GetGhosted(hjb, hjb->u, &ghosted));
+    PetscCall(MFGStarGhostsFill(hjb->ghosts, hjb->u, &ghosted));
     PetscCall(MFGBackendDriftFromValue(hjb->backend, &hjb->step, ghosted, drift));
-    PetscCall(RestoreGhosted(hjb, &ghosted));
+    PetscCall(MFGStarGhostsRestore(hjb->ghosts, &ghosted));
     PetscCall(VecResetArray(hjb->u));
   }
   PetscCall(PetscLogEventEnd(hjb->drift_event, 0, 0, 0, 0));

@@ -18,11 +18,11 @@ LAYERS = [
     ("point",),
     ("backend", "exchange"),
     ("grid", "tridiagonal"),
-    ("residents",),
+    ("residents", "star"),
     ("hjb", "particles", "kde", "fp_grid", "coupling"),
     ("equilibrium", "anderson", "diagnostics", "decomposition"),
 ]
-STRANGERS = [{"hjb", "particles"}, {"hjb", "kde"}]  # of one layer, joined only above it
+STRANGERS = [{"hjb", "particles"}, {"hjb", "kde"}, {"hjb", "fp_grid"}]  # of one layer, joined only above it
 GPU_MAY_INCLUDE = r"solvers/(model|random|stencil|\w+_point|backend|exchange)\.h$"
 
 
