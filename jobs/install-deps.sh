@@ -17,7 +17,7 @@ packages=(
   mpich libmpich-dev libhdf5-mpich-dev hdf5-tools libopenblas-serial-dev
   libyaml-dev libmuparser-dev libcmocka-dev
   python3 python3-pip python3-numpy python3-scipy python3-h5py python3-matplotlib
-  python3-xarray python3-h5netcdf python3-netcdf4 ffmpeg
+  python3-xarray python3-h5netcdf python3-netcdf4 ffmpeg valgrind
 )
 
 say() { printf 'install-deps: %s\n' "$*" >&2; }
