@@ -21,8 +21,8 @@
 /* Not a power of two: arrays at equal places in their pages look alike to loads after stores. */
 #define PITCH (TILE + 24)
 #define LANES 8
-/* By lines of LANES terms go all orders in 1D, up to 2 LANES in 2D (136 terms), up to LANES in 3D
- * (120 terms). */
+/* By lines of LANES terms go all orders in 1D and, where a register holds so many, up to 2 LANES in
+ * 2D (136 terms), up to LANES in 3D (120 terms). */
 #define LINES_MAX 17
 #define GROUP_MAX 4
 /* Agents per cell from which all cells are padded in 2D and 3D. */
@@ -32,6 +32,19 @@
 typedef double Lanes __attribute__((vector_size(64), may_alias));
 typedef uint64_t Words __attribute__((vector_size(64), may_alias));
 typedef uint64_t LooseWords __attribute__((vector_size(64), may_alias, aligned(8)));
+
+/* Numbers of a register. */
+#if defined(__AVX512F__)
+#define NATIVE_BITS 3
+#elif defined(__AVX__)
+#define NATIVE_BITS 2
+#else
+#define NATIVE_BITS 1
+#endif
+#define NATIVE (1 << NATIVE_BITS)
+typedef double Native __attribute__((vector_size(8 * NATIVE), may_alias, aligned(8)));
+typedef uint64_t NativeWords __attribute__((vector_size(8 * NATIVE), may_alias));
+typedef uint64_t LooseNativeWords __attribute__((vector_size(8 * NATIVE), may_alias, aligned(8)));
 
 typedef struct {
   _Alignas(64) double normal[MFG_MAX_DIM * GROUP_MAX + 4][PITCH];
@@ -54,6 +67,8 @@ typedef struct {
   size_t padded_size;    /* numbers of one level's padded cells, one to lose behind them */
   double *table;         /* owned; [level of the group][table_size] */
   uint64_t *padded;      /* owned; [level of the group][padded_size] */
+  int batch, pitch;      /* agents whose products are made at a time, and room for one */
+  double *products;      /* owned; [batch][pitch] */
   Words used;            /* the terms in the last line of a cell */
   Words shuffle[MFG_MAX_DIM][LINES_MAX]; /* powers of x, y and z of each term */
   Tile *tile;                            /* owned */
@@ -112,6 +127,9 @@ static PetscErrorCode WorkCreate(const MFGBlock *b, const MFGExtent *extent, int
   PetscCall(AllocateAligned(levels * w->table_size * sizeof(double), &w->table));
   PetscCall(AllocateAligned(PetscMax(levels, 1) * w->padded_size * sizeof(uint64_t), &w->padded));
   memset(w->padded, 0, PetscMax(levels, 1) * w->padded_size * sizeof(uint64_t));
+  w->pitch = (w->terms + MFG_ORDER_MAX) / 8 * 8;
+  w->batch = PetscMax(1, 1024 / w->pitch);
+  PetscCall(AllocateAligned(w->batch * w->pitch * sizeof(double), &w->products));
   PetscCall(AllocateAligned(sizeof(Tile), &w->tile));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -119,6 +137,7 @@ static PetscErrorCode WorkCreate(const MFGBlock *b, const MFGExtent *extent, int
 static void WorkDestroy(Work *w) {
   free(w->table);
   free(w->padded);
+  free(w->products);
   free(w->tile);
 }
 
@@ -347,6 +366,7 @@ static inline void DepositLines1D(const int lines, const Work *w, int count, uin
   }
 }
 
+#if NATIVE == LANES
 static inline void DepositLines2D(const int lines, const Work *w, int count) {
   const Tile *tile = w->tile;
   const uint64_t scale = MFGBitsOfDouble(w->scale);
@@ -401,25 +421,115 @@ static void DepositLines3D(const Work *w, int count) {
   }
 }
 
-/* Orders above 2 LANES in 2D, LANES in 3D: the narrowest kernels at tight tolerances. */
-static void DepositTerms(const Work *w, int count) {
-  const Tile *tile = w->tile;
-  const int planes = w->dim == 3 ? w->order : 1;
-  double power[MFG_MAX_DIM][MFG_ORDER_MAX];
-  power[2][0] = 1;
-  for (int i = 0; i < count; i++) {
-    uint64_t *moments = tile->place[i];
-    for (int a = 0; a < w->dim; a++)
-      for (int k = 0; k < w->order; k++)
-        power[a][k] = MFGMomentPower(MFGDoubleOfBits(tile->t1[a][i]), k);
-    for (int m = 0; m < planes; m++)
-      for (int l = 0; l < w->order - m; l++)
-        for (int k = 0; k < w->order - m - l; k++)
-          *moments++ += MFGMomentBits(power[0][k] * power[1][l] * power[2][m], w->scale);
+/* Constant numbers of lines, so that the compiler keeps no inner loop. */
+static void DepositLines(const Work *w, int count) {
+  if (w->dim == 3) {
+    DepositLines3D(w, count);
+    return;
+  }
+  if (w->order > LANES) {
+    DepositPairs2D(w, count);
+    return;
+  }
+  switch (w->lines) {
+  case 1:
+    DepositLines2D(1, w, count);
+    break;
+  case 2:
+    DepositLines2D(2, w, count);
+    break;
+  case 3:
+    DepositLines2D(3, w, count);
+    break;
+  case 4:
+    DepositLines2D(4, w, count);
+    break;
+  default:
+    DepositLines2D(5, w, count);
+  }
+}
+#endif
+
+/* t^0 .. t^(vectors NATIVE - 1), times what is carried. */
+static inline __attribute__((always_inline)) void PowersOf(const int vectors, uint64_t bits,
+                                                           double carried, double *power) {
+  const double t = MFGDoubleOfBits(bits), t2 = t * t, t4 = t2 * t2, t8 = t4 * t4;
+  const double twice[] = {t, t2, t4, t8, t8 * t8};
+  Native first;
+  for (int k = 0; k < NATIVE; k++) first[k] = MFGMomentPower(t, k);
+  for (int j = 0; j < vectors; j++) {
+    Native v = first;
+    for (int b = 0; (j >> b) > 0; b++)
+      if (j >> b & 1) v *= twice[NATIVE_BITS + b];
+    *(Native *)(power + j * NATIVE) = v * carried;
   }
 }
 
-/* Constant numbers of lines, so that the compiler keeps no inner loop. */
+/* Any order: products row by row into a scratch, each row's excess overwritten by the next row;
+ * then all of them, in the order of the terms, to the cell. Some agents at a time, since a load
+ * that spans two stores waits for both. */
+static inline __attribute__((always_inline)) void DepositRows(const int dim, const int order,
+                                                              const Work *w, int count) {
+  const Tile *tile = w->tile;
+  const int planes = dim == 3 ? order : 1, vectors = (order + NATIVE - 1) / NATIVE;
+  const int terms = dim == 3 ? MFGMomentPlane(order, order) : MFGMomentRow(order, order);
+  double power[MFG_MAX_DIM][MFG_ORDER_MAX + NATIVE];
+  for (int begin = 0; begin < count; begin += w->batch) {
+    const int end = PetscMin(begin + w->batch, count);
+    for (int i = begin; i < end; i++) {
+      double *row = w->products + (i - begin) * w->pitch;
+      for (int j = 0; j < terms; j += 8) __builtin_prefetch(tile->place[i] + j, 1);
+      PowersOf(vectors, tile->t1[0][i], 1, power[0]);
+      PowersOf(vectors, tile->t1[1][i], w->scale, power[1]);
+      if (dim == 3) PowersOf(vectors, tile->t1[2][i], 1, power[2]);
+#pragma GCC unroll 8
+      for (int m = 0; m < planes; m++)
+#pragma GCC unroll 8
+        for (int l = 0; l < order - m; l++) {
+          const int length = order - m - l;
+#pragma GCC unroll 4
+          for (int j = 0; j * NATIVE < length; j++) {
+            Native v = *(Native *)(power[0] + j * NATIVE) * power[1][l];
+            if (dim == 3) v *= power[2][m];
+            *(Native *)(row + j * NATIVE) = v;
+          }
+          row += length;
+        }
+    }
+    for (int i = begin; i < end; i++) {
+      const double *products = w->products + (i - begin) * w->pitch;
+      uint64_t *place = tile->place[i];
+      int j = 0;
+      for (; j + NATIVE <= terms; j += NATIVE)
+        *(LooseNativeWords *)(place + j) +=
+            (NativeWords)(*(const Native *)(products + j) + MFG_MOMENT_MAGIC) - MFG_MOMENT_BIAS;
+      for (; j < terms; j++) place[j] += MFGMomentBits(products[j], 1);
+    }
+  }
+}
+
+/* With the usual orders as constants, so that the compiler keeps no inner loop. */
+#define DEPOSIT_ROWS(dim)                                                                          \
+  switch (w->order) {                                                                              \
+  case 4:                                                                                          \
+    DepositRows(dim, 4, w, count);                                                                 \
+    break;                                                                                         \
+  case 5:                                                                                          \
+    DepositRows(dim, 5, w, count);                                                                 \
+    break;                                                                                         \
+  case 6:                                                                                          \
+    DepositRows(dim, 6, w, count);                                                                 \
+    break;                                                                                         \
+  case 7:                                                                                          \
+    DepositRows(dim, 7, w, count);                                                                 \
+    break;                                                                                         \
+  case 8:                                                                                          \
+    DepositRows(dim, 8, w, count);                                                                 \
+    break;                                                                                         \
+  default:                                                                                         \
+    DepositRows(dim, w->order, w, count);                                                          \
+  }
+
 static void DepositTile(const Work *w, int count, uint64_t *field, uint64_t *padded) {
   Tile *tile = w->tile;
   if (w->dim == 1) {
@@ -443,32 +553,16 @@ static void DepositTile(const Work *w, int count, uint64_t *field, uint64_t *pad
     tile->place[i] =
         cell < w->direct ? field + cell * w->terms : padded + (cell - w->direct) * w->lines * LANES;
   }
-  if (w->order > LANES) {
-    if (w->dim == 2 && w->order <= 2 * LANES)
-      DepositPairs2D(w, count);
-    else
-      DepositTerms(w, count);
+#if NATIVE == LANES
+  if (w->lines <= LINES_MAX && w->order <= (w->dim == 2 ? 2 : 1) * LANES) {
+    DepositLines(w, count);
     return;
   }
-  if (w->dim == 3) {
-    DepositLines3D(w, count);
-    return;
-  }
-  switch (w->lines) {
-  case 1:
-    DepositLines2D(1, w, count);
-    break;
-  case 2:
-    DepositLines2D(2, w, count);
-    break;
-  case 3:
-    DepositLines2D(3, w, count);
-    break;
-  case 4:
-    DepositLines2D(4, w, count);
-    break;
-  default:
-    DepositLines2D(5, w, count);
+#endif
+  if (w->dim == 2) {
+    DEPOSIT_ROWS(2)
+  } else {
+    DEPOSIT_ROWS(3)
   }
 }
 

@@ -4,9 +4,16 @@
 #include "solvers/backend_cpu.h"
 #include "solvers/kde_point.h"
 
+/* Numbers of a register: gcc keeps vectors that are longer in memory. */
+#if defined(__AVX512F__)
 #define LANES 8
+#elif defined(__AVX__)
+#define LANES 4
+#else
+#define LANES 2
+#endif
 
-typedef double Lanes __attribute__((vector_size(64), aligned(8), may_alias));
+typedef double Lanes __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
 
 /* out[i] = sum_q weight[q] source[q][i]; rows are padded to whole LANES. */
 static void Combine(int64_t terms, const double *weight, const double *const source[], int length,
