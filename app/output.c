@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "app/output.h"
 #include "app/result_parts.h"
+#include "app/run_directory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -276,20 +277,6 @@ static PetscErrorCode Rename(const char *from, const char *to, int64_t *bytes) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Like mkdir -p; errno tells why when it fails. */
-static int MakeDirectories(const char *directory) {
-  char path[PETSC_MAX_PATH_LEN];
-
-  (void)snprintf(path, sizeof path, "%s", directory);
-  for (char *c = path + 1; *c; c++)
-    if (*c == '/') {
-      *c = 0;
-      if (mkdir(path, 0777) && errno != EEXIST) return -1;
-      *c = '/';
-    }
-  return mkdir(path, 0777) && errno != EEXIST ? -1 : 0;
-}
-
 /* Reserves `bytes` in a scratch file and gives them back. Quotas and limits on the size of a file,
  * which statvfs does not know, show here on one rank; met in the midst of a collective call, HDF5
  * 1.10 leaves the other ranks waiting in it (seen in H5Dcreate2 with filters). */
@@ -327,7 +314,7 @@ static PetscErrorCode Prepare(const char *directory, const MFGResult *result, in
   struct statvfs disk;
 
   PetscFunctionBeginUser;
-  PetscCheck(!MakeDirectories(directory), PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE,
+  PetscCheck(!(errno = MFGMakeDirectories(directory)), PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE,
              "%s: cannot be created: %s; output.directory names another", directory,
              strerror(errno));
   PetscCheck(!statvfs(directory, &disk), PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "%s: %s", directory,

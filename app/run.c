@@ -1,14 +1,13 @@
 #include "app/run.h"
 
-#include <errno.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/fields.h"
 #include "app/output.h"
 #include "app/problem.h"
 #include "app/progress.h"
+#include "app/run_directory.h"
 
 static const char *const stopNames[] = {
     [MFG_STOP_NONE] = "running",
@@ -36,55 +35,6 @@ PetscErrorCode MFGInputErrorsReport(MPI_Comm comm, MFGConfigErrors *errors,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* mkdir -p. Returns errno, 0 when the directory is there. */
-static int MakeDirectories(const char *path) {
-  char part[PETSC_MAX_PATH_LEN];
-
-  if (strlen(path) >= sizeof part) return ENAMETOOLONG;
-  strcpy(part, path);
-  for (char *p = part + 1; *p; p++)
-    if (*p == '/') {
-      *p = '\0';
-      if (mkdir(part, 0777) && errno != EEXIST) return errno;
-      *p = '/';
-    }
-  return mkdir(part, 0777) && errno != EEXIST ? errno : 0;
-}
-
-/* Writes a small text file whole: temporary name, then rename. Returns errno. */
-static int WriteText(const char *directory, const char *name, const char *text) {
-  char temporary[PETSC_MAX_PATH_LEN + 64], target[PETSC_MAX_PATH_LEN + 64];
-
-  snprintf(temporary, sizeof temporary, "%s/.%s.part", directory, name);
-  snprintf(target, sizeof target, "%s/%s", directory, name);
-  FILE *f = fopen(temporary, "w");
-  if (!f) return errno;
-  const int bad = fputs(text, f) < 0 || fflush(f) || fsync(fileno(f));
-  const int reason = errno;
-  if (fclose(f) || bad) {
-    unlink(temporary);
-    return bad ? reason : EIO;
-  }
-  return rename(temporary, target) ? errno : 0;
-}
-
-/* Collective. Rank 0 writes; all ranks get the verdict. */
-static PetscErrorCode WriteTextCollective(MPI_Comm comm, const char *directory, const char *name,
-                                          const char *text) {
-  PetscMPIInt rank;
-  int reason = 0;
-
-  PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_rank(comm, &rank));
-  if (rank == 0 && !(reason = MakeDirectories(directory)))
-    reason = WriteText(directory, name, text);
-  PetscCallMPI(MPI_Bcast(&reason, 1, MPI_INT, 0, comm));
-  PetscCheck(!reason, comm, PETSC_ERR_FILE_WRITE,
-             "cannot write %s/%s: %s; choose another output.directory or --output, or make room",
-             directory, name, strerror(reason));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 static PetscErrorCode WriteStatus(MPI_Comm comm, const MFGConfig *config, const MFGOutcome *outcome,
                                   const MFGProgress *progress) {
   const MFGConvergenceEntry *last =
@@ -98,7 +48,7 @@ static PetscErrorCode WriteStatus(MPI_Comm comm, const MFGConfig *config, const 
            MFGOutcomeUsable(outcome) ? "finished" : "failed", stopNames[outcome->reason],
            OutcomeExitCode(outcome), outcome->iterations, last ? last->density_residual : NAN,
            last ? last->value_residual : NAN, config->hash, outcome->message);
-  PetscCall(WriteTextCollective(comm, config->output.directory, "STATUS", text));
+  PetscCall(MFGRunDirectoryWrite(comm, config->output.directory, "STATUS", text));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -275,8 +225,9 @@ static PetscErrorCode SolveAndWrite(MPI_Comm comm, const MFGProblem *p, MFGSolut
   int64_t bytes = 0;
 
   PetscFunctionBeginUser;
-  PetscCall(WriteTextCollective(comm, c->output.directory, "effective.yaml", c->text));
-  PetscCall(WriteTextCollective(comm, c->output.directory, "STATUS", "status=running\n"));
+  PetscCall(MFGRunDirectoryLock(comm, c->output.directory));
+  PetscCall(MFGRunDirectoryWrite(comm, c->output.directory, "effective.yaml", c->text));
+  PetscCall(MFGRunDirectoryWrite(comm, c->output.directory, "STATUS", "status=running\n"));
   PetscCall(MFGProgressCreate(comm, p->spec.tolerance, &progress));
   PetscCall(MFGProblemSolve(p, MFGProgressIteration, MFGProgressWithin, &progress, s));
   PetscCall(MFGSay(comm, "%s\n", o->message));
@@ -290,6 +241,7 @@ static PetscErrorCode SolveAndWrite(MPI_Comm comm, const MFGProblem *p, MFGSolut
   PetscCall(Remark(comm, o));
   if (bytes) PetscCall(MFGSay(comm, "result: %s/result.h5\n", c->output.directory));
   *exit_code = OutcomeExitCode(o);
+  PetscCall(MFGRunDirectoryUnlock(comm, c->output.directory));
   PetscCall(MFGProgressDestroy(&progress));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

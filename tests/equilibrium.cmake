@@ -16,7 +16,7 @@ foreach(case rerun torus_residual lq_variance peer honest_failure picard_damped 
     step_length given_drift moving_torus discrete_equations)
   mfg_run_test(${case} 1 verification)
 endforeach()
-foreach(case rerun fresh hjb_failure unwritable dry_run decompositions traffic narrow_boxes)
+foreach(case rerun fresh hjb_failure unwritable lock dry_run decompositions traffic narrow_boxes)
   mfg_run_test(${case} 2 parallel)
 endforeach()
 mfg_run_test(too_many_ranks 5 parallel)

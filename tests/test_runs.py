@@ -5,6 +5,7 @@ laws under a given drift, stop reasons, exit codes.
     test_runs.py NASHFLOW MPIEXEC INPUT_DIR CASE [RANKS]
 """
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -16,13 +17,14 @@ import numpy as np
 NASHFLOW, MPIEXEC, INPUTS = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 
 
-def run(case, directory, *sets, ranks=1, expect=0, options=()):
+def run(case, directory, *sets, ranks=1, expect=0, options=(), env=None):
     """Runs a case, checks the exit code, returns what it printed."""
     path = case if str(case).endswith(".yaml") else INPUTS / f"{case}.yaml"
     command = [MPIEXEC, "-n", str(ranks), NASHFLOW, "run", str(path), "--output", str(directory)]
     for item in sets:
         command += ["--set", item]
-    done = subprocess.run(command + list(options), capture_output=True, text=True)
+    done = subprocess.run(command + list(options), capture_output=True, text=True,
+                          env={**os.environ, **(env or {})})
     assert done.returncode == expect, (
         f"exit code {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}")
     return done.stdout + done.stderr
@@ -475,6 +477,26 @@ def case_unwritable(ranks, tmp):
     text = run("torus_1d", tmp / "file" / "sub", *SMALL_1D, "equilibrium.max_iterations=1", ranks=ranks,
                expect=74)
     assert "cannot write" in text and "file/sub" in text, text
+
+
+def case_lock(ranks, tmp):
+    """One run a directory: refused while another holds it, named; a dead one's lock, or one's own from before
+    a requeue, is taken over, and none is left behind."""
+    small = (*SMALL_1D, "equilibrium.max_iterations=1")
+    host, lock = os.uname().nodename, tmp / "lock"
+    with subprocess.Popen(["sleep", "600"]) as other:
+        lock.write_text(f"host={host}\npid={other.pid}\njob=77\n")
+        text = run("torus_1d", tmp, *small, ranks=ranks, expect=74)
+        assert f"process {other.pid} on host {host}, Slurm job 77" in text and "lock" in text, text
+        assert not (tmp / "effective.yaml").exists() and "job=77" in lock.read_text()
+        run("torus_1d", tmp, *small, ranks=ranks, expect=2, env={"SLURM_JOB_ID": "77"})
+        assert not lock.exists() and (tmp / "result.h5").exists()
+        lock.write_text(f"host={host}\npid={other.pid}\njob=\n")
+        run("torus_1d", tmp, *small, ranks=ranks, expect=74, env={"SLURM_JOB_ID": "77"})
+        other.kill()
+    run("torus_1d", tmp, *small, ranks=ranks, expect=2)
+    lock.write_text("host=another-host\npid=1\njob=\n")
+    assert "another-host" in run("torus_1d", tmp, *small, ranks=ranks, expect=74)
 
 
 def case_dry_run(ranks, tmp):
