@@ -102,9 +102,9 @@ static PetscErrorCode SweepWork(void *context) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* `cells` of bandwidth on every axis and level. */
+/* `cells` of bandwidth on every axis and level; halvings NULL: boxes as the plan chooses. */
 static PetscErrorCode SweepCreate(const MFGProblem *p, MFGDensityMethod method, double tolerance,
-                                  double cells, Sweep *s) {
+                                  double cells, const int *halvings, Sweep *s) {
   const MFGBlock *b = &p->grid.block;
   const int levels = p->spec.steps + 1;
   const MFGParticlesSpec spec = {.count = p->spec.agents,
@@ -122,8 +122,8 @@ static PetscErrorCode SweepCreate(const MFGProblem *p, MFGDensityMethod method, 
   PetscCall(PetscMalloc1(levels * b->dim, &h));
   for (int i = 0; i < levels * b->dim; i++) h[i] = cells * b->spacing[i % b->dim];
   PetscCall(MFGParticlesCreate(&p->grid, p->backend, &spec, &s->particles));
-  PetscCall(MFGDensityPlanCreate(&p->grid, p->backend, method, p->spec.agents, tolerance, levels, h,
-                                 &s->plan));
+  PetscCall(MFGDensityPlanCreateHalved(&p->grid, p->backend, method, p->spec.agents, tolerance,
+                                       levels, h, halvings, &s->plan));
   PetscCall(PetscFree(h));
   PetscCall(PetscMalloc2(levels * MFGBlockOwned(b), &s->M, levels, &s->statistics));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -154,16 +154,18 @@ static PetscErrorCode Difference(const MFGProblem *p, const double *a, const dou
 }
 
 /* One row of the density tables; reference NULL: no direct sum to compare with. */
-static PetscErrorCode PrintRow(MPI_Comm comm, const char *label, int order, const Timing *t,
-                               const Timing *reference, double work, double difference) {
-  char ratio[32] = "-", agreement[32] = "-";
+static PetscErrorCode PrintRow(MPI_Comm comm, const char *label, const MFGMomentShape *shape,
+                               const Timing *t, const Timing *reference, double work,
+                               double difference) {
+  char ratio[32] = "-", agreement[32] = "-", boxes[32] = "-";
 
   PetscFunctionBeginUser;
   if (reference) {
     snprintf(ratio, sizeof ratio, "%.1f", reference->later / t->later);
     snprintf(agreement, sizeof agreement, "%.1e", difference);
   }
-  PetscCall(MFGSay(comm, "  %-17s %6d %10.2f %10.2f %14.2f %12s  %10s\n", label, order,
+  if (shape) snprintf(boxes, sizeof boxes, "%d in %d", shape->order, MFGMomentBoxes(shape));
+  PetscCall(MFGSay(comm, "  %-17s %8s %10.2f %10.2f %14.2f %12s  %10s\n", label, boxes,
                    1e3 * t->first, 1e3 * t->later, 1e9 * t->later / work, ratio, agreement));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -185,25 +187,28 @@ static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *name, int count,
   PetscCall(
       PetscPrintf(comm,
                   "%s: %lld agents, %s cells, %d steps, h = 2 cells; %s (%s)\n"
-                  "  density            order   first ms   later ms  ns/agent-step  direct/this"
+                  "  density            order in   first ms   later ms  ns/agent-step  direct/this"
                   "  difference\n",
                   name, (long long)p->spec.agents, cells, p->spec.steps,
                   MFGDecompositionName(p->spec.decomposition), p->model.reason));
   if (direct) {
-    PetscCall(SweepCreate(p, MFG_DENSITY_DIRECT, 1e-6, 2, &exact));
+    PetscCall(SweepCreate(p, MFG_DENSITY_DIRECT, 1e-6, 2, NULL, &exact));
     PetscCall(TimeWork(comm, SweepWork, &exact, &reference));
-    PetscCall(PrintRow(comm, "direct sum", -1, &reference, &reference, work, 0));
+    PetscCall(PrintRow(comm, "direct sum", NULL, &reference, &reference, work, 0));
   }
-  for (int i = 0; i < 3; i++) {
+  /* Where the plan halves cells, the same with whole ones beside it. */
+  for (int i = 0, whole = 0; i < 3; i += !whole) {
+    const int none[MFG_MAX_DIM] = {0};
     double difference = 0;
     char label[32];
-    PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, tolerances[i], 2, &sweep));
+    PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, tolerances[i], 2, whole ? none : NULL, &sweep));
     PetscCall(TimeWork(comm, SweepWork, &sweep, &timing));
     if (direct) PetscCall(Difference(p, sweep.M, exact.M, &difference));
     snprintf(label, sizeof label, "moments %.0e", tolerances[i]);
-    PetscCall(PrintRow(comm, label, MFGDensityPlanOrder(sweep.plan), &timing,
-                       direct ? &reference : NULL, work, difference));
+    const MFGMomentShape shape = MFGDensityPlanShape(sweep.plan);
+    PetscCall(PrintRow(comm, label, &shape, &timing, direct ? &reference : NULL, work, difference));
     PetscCall(SweepDestroy(&sweep));
+    whole = MFGMomentBoxes(&shape) > 1;
   }
   if (direct) PetscCall(SweepDestroy(&exact));
   PetscCall(CaseDestroy(&c));
@@ -247,21 +252,22 @@ static PetscErrorCode EstimateWork(void *context) {
     PetscCall(MFGDensityDirect(e->plan, 0, &e->agents, e->density));
     PetscFunctionReturn(PETSC_SUCCESS);
   }
+  const MFGMomentShape shape = MFGDensityPlanShape(e->plan);
   MFGBlock domain = p->grid.block;
   for (int k = 0; k < MFG_MAX_DIM; k++) {
     domain.start[k] = 0;
     domain.count[k] = domain.cells[k];
   }
   PetscCall(PetscArrayzero(e->moments, e->moment_count));
-  PetscCall(MFGBackendDeposit(p->backend, &domain, &e->agents, MFGDensityPlanOrder(e->plan),
-                              MFGDensityPlanScale(e->plan), NULL, e->moments));
+  PetscCall(MFGBackendDeposit(p->backend, &domain, &e->agents, &shape, NULL, e->moments));
   PetscCall(MFGExchangeSumInt64(p->grid.world, e->moment_count, e->moments));
   PetscCall(MFGDensityEvaluate(e->plan, 0, NULL, NULL, e->moments, e->density));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode EstimateCreate(const MFGProblem *p, const MFGAgentRange *agents,
-                                     MFGDensityMethod method, double tolerance, Estimate *e) {
+                                     MFGDensityMethod method, double tolerance, const int *halvings,
+                                     Estimate *e) {
   const MFGBlock *b = &p->grid.block;
   double h[MFG_MAX_DIM];
 
@@ -269,9 +275,10 @@ static PetscErrorCode EstimateCreate(const MFGProblem *p, const MFGAgentRange *a
   for (int k = 0; k < b->dim; k++) h[k] = 2 * b->spacing[k];
   e->problem = p;
   e->agents = *agents;
-  PetscCall(MFGDensityPlanCreate(&p->grid, p->backend, method, p->spec.agents, tolerance, 1, h,
-                                 &e->plan));
-  e->moment_count = MFGBlockCells(b) * MFGMomentTerms(b->dim, MFGDensityPlanOrder(e->plan));
+  PetscCall(MFGDensityPlanCreateHalved(&p->grid, p->backend, method, p->spec.agents, tolerance, 1,
+                                       h, halvings, &e->plan));
+  const MFGMomentShape shape = MFGDensityPlanShape(e->plan);
+  e->moment_count = MFGBlockCells(b) * MFGMomentNumbers(b->dim, &shape);
   PetscCall(PetscMalloc2(e->moment_count, &e->moments, MFGBlockOwned(b), &e->density));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -295,7 +302,7 @@ static PetscErrorCode Standing(const MFGProblem *p, MFGAgentRange *agents) {
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_rank(p->grid.world, &rank));
   PetscCallMPI(MPI_Comm_size(p->grid.world, &size));
-  PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, 1e-3, 2, &s));
+  PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, 1e-3, 2, NULL, &s));
   PetscCall(PetscMalloc2((p->spec.steps + 1) * n * dim, &path, n, &id));
   PetscCall(MFGParticlesPaths(s.particles, 0, SweepDrift, &s, n, path, id));
   *agents = (MFGAgentRange){.first_id = n * rank / size, .id_stride = 1};
@@ -326,16 +333,18 @@ static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *name, int count,
   PetscCall(Standing(p, &agents));
   PetscCall(MFGSay(comm,
                    "one estimate: %lld agents, %s cells, h = 2 cells\n"
-                   "  density            order   first ms   later ms       ns/agent  direct/this"
+                   "  density            order in   first ms   later ms       ns/agent  direct/this"
                    "  difference\n",
                    (long long)p->spec.agents, cells));
-  PetscCall(EstimateCreate(p, &agents, MFG_DENSITY_DIRECT, 1e-6, &exact));
+  PetscCall(EstimateCreate(p, &agents, MFG_DENSITY_DIRECT, 1e-6, NULL, &exact));
   PetscCall(TimeWork(comm, EstimateWork, &exact, &reference));
-  PetscCall(PrintRow(comm, "direct sum", -1, &reference, &reference, (double)p->spec.agents, 0));
-  for (int i = 0; i < 3; i++) {
+  PetscCall(PrintRow(comm, "direct sum", NULL, &reference, &reference, (double)p->spec.agents, 0));
+  for (int i = 0, whole = 0; i < 3; i += !whole) {
+    const int none[MFG_MAX_DIM] = {0};
     double tops[2] = {0};
     char label[32];
-    PetscCall(EstimateCreate(p, &agents, MFG_DENSITY_MOMENTS, tolerances[i], &e));
+    PetscCall(
+        EstimateCreate(p, &agents, MFG_DENSITY_MOMENTS, tolerances[i], whole ? none : NULL, &e));
     PetscCall(TimeWork(comm, EstimateWork, &e, &timing));
     for (int64_t k = 0; k < MFGBlockOwned(&p->grid.block); k++) {
       tops[0] = PetscMax(tops[0], fabs(e.density[k] - exact.density[k]));
@@ -343,9 +352,11 @@ static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *name, int count,
     }
     PetscCall(MFGGridMax(&p->grid, 2, tops));
     snprintf(label, sizeof label, "moments %.0e", tolerances[i]);
-    PetscCall(PrintRow(comm, label, MFGDensityPlanOrder(e.plan), &timing, &reference,
-                       (double)p->spec.agents, tops[0] / tops[1]));
+    const MFGMomentShape shape = MFGDensityPlanShape(e.plan);
+    PetscCall(PrintRow(comm, label, &shape, &timing, &reference, (double)p->spec.agents,
+                       tops[0] / tops[1]));
     PetscCall(EstimateDestroy(&e));
+    whole = MFGMomentBoxes(&shape) > 1;
   }
   PetscCall(EstimateDestroy(&exact));
   for (int k = 0; k < p->grid.block.dim; k++) PetscCall(PetscFree(agents.position[k]));

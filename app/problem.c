@@ -50,17 +50,16 @@ static MFGSweepLayout MakeLayout(const MFGProblem *p) {
                       .agents = s->agents,
                       .steps = s->steps,
                       .deviation = sqrt(2 * s->nu * s->horizon / s->steps)};
-  double r = 0;
+  double narrowest[MFG_MAX_DIM], widest[MFG_MAX_DIM];
 
   for (int k = 0; k < MFG_MAX_DIM; k++) l.divisions[k] = p->grid.divisions[k];
   for (int k = 0; k < b->dim; k++) {
-    const double cells = WidestBandwidth(s, b, k) / b->spacing[k];
-    l.radius[k] = MFGDensityRadius(cells, s->density_tolerance);
-    r = PetscMax(r, 0.5 / cells);
+    widest[k] = WidestBandwidth(s, b, k) / b->spacing[k];
+    l.radius[k] = MFGDensityRadius(widest[k], s->density_tolerance);
+    /* A rule's kernel of a crowd in a corner of the box is narrower: two cells stand for it. */
+    narrowest[k] = s->bandwidth_rule == MFG_BANDWIDTH_FIXED ? widest[k] : 2;
   }
-  /* A rule's kernel of a crowd in a corner of the box is narrower: two cells stand for it. */
-  if (s->bandwidth_rule != MFG_BANDWIDTH_FIXED) r = 0.25;
-  l.order = MFGDensityOrder(r, s->density_tolerance);
+  l.shape = MFGDensityShape(b, s->agents, s->density_tolerance, narrowest, widest);
   return l;
 }
 

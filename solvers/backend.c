@@ -142,7 +142,8 @@ static PetscErrorCode CheckAgents(const MFGBlock *domain, const MFGAgentRange *a
 }
 
 /* The cells of the moments: NULL or zero where they are those of the box. */
-static PetscErrorCode CheckExtent(const MFGBlock *domain, const MFGExtent *extent) {
+static PetscErrorCode CheckExtent(const MFGBlock *domain, const MFGMomentShape *shape,
+                                  const MFGExtent *extent) {
   PetscFunctionBeginUser;
   if (!extent || !extent->count[0]) PetscFunctionReturn(PETSC_SUCCESS);
   for (int k = 0; k < MFG_MAX_DIM; k++)
@@ -152,9 +153,10 @@ static PetscErrorCode CheckExtent(const MFGBlock *domain, const MFGExtent *exten
                "moments of the cells %d to %d along axis %d: they lack some of the box, %d to %d",
                extent->start[k], extent->start[k] + extent->count[k] - 1, k, domain->start[k],
                domain->start[k] + domain->count[k] - 1);
-  PetscCheck(MFGExtentCells(extent) < INT_MAX, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
-             "moments of %lld cells on one rank: take more ranks",
-             (long long)MFGExtentCells(extent));
+  const int boxes = MFGMomentBoxes(shape);
+  PetscCheck(MFGExtentCells(extent) < INT_MAX / boxes, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "moments of %lld cells with %d boxes each on one rank: take more ranks",
+             (long long)MFGExtentCells(extent), boxes);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -172,12 +174,19 @@ static PetscErrorCode CheckBox(const MFGScan *job) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode CheckOrder(int order, int scale) {
+static PetscErrorCode CheckShape(int dim, const MFGMomentShape *s) {
   PetscFunctionBeginUser;
-  PetscCheck(order >= 0 && order <= MFG_ORDER_MAX, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
-             "moments of order %d: it must lie between 0 and %d", order, MFG_ORDER_MAX);
-  PetscCheck(scale >= 0 && scale <= 51, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
-             "moments scaled by 2^%d: the exponent must lie between 0 and 51", scale);
+  PetscCheck(s->order >= 0 && s->order <= MFG_ORDER_MAX, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "moments of order %d: it must lie between 0 and %d", s->order, MFG_ORDER_MAX);
+  PetscCheck(s->scale >= 0 && s->scale <= 51, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "moments scaled by 2^%d: the exponent must lie between 0 and 51", s->scale);
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    const int most = k < dim ? MFG_HALVINGS_MAX : 0;
+    PetscCheck(s->halvings[k] >= 0 && s->halvings[k] <= most, PETSC_COMM_SELF,
+               PETSC_ERR_ARG_OUTOFRANGE,
+               "cells halved %d times along axis %d: it must lie between 0 and %d", s->halvings[k],
+               k, most);
+  }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -202,13 +211,13 @@ PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job) {
 
   PetscFunctionBeginUser;
   PetscCall(CheckAgents(&job->domain, &job->agents));
-  PetscCall(CheckOrder(job->order, job->scale));
+  PetscCall(CheckShape(job->domain.dim, &job->shape));
   PetscCheck(0 <= job->level_begin && job->level_begin <= job->level_end, PETSC_COMM_SELF,
              PETSC_ERR_ARG_OUTOFRANGE, "no levels: %d to %d", job->level_begin, job->level_end);
   PetscCheck(job->dt > 0 && job->nu >= 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
              "dt = %g must be > 0 and nu = %g >= 0", job->dt, job->nu);
   PetscCall(CheckBox(job));
-  PetscCall(CheckExtent(&job->domain, &job->extent));
+  PetscCall(CheckExtent(&job->domain, &job->shape, &job->extent));
   PetscCall(Event("MFGScan", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->agents->scan(job));
@@ -217,17 +226,17 @@ PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job) {
 }
 
 PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
-                                 const MFGAgentRange *agents, int order, int scale,
+                                 const MFGAgentRange *agents, const MFGMomentShape *shape,
                                  const MFGExtent *extent, int64_t *moments) {
   PetscLogEvent event;
 
   PetscFunctionBeginUser;
   PetscCall(CheckAgents(domain, agents));
-  PetscCall(CheckOrder(order, scale));
-  PetscCall(CheckExtent(domain, extent));
+  PetscCall(CheckShape(domain->dim, shape));
+  PetscCall(CheckExtent(domain, shape, extent));
   PetscCall(Event("MFGDeposit", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
-  PetscCall(b->agents->deposit(domain, agents, order, scale, extent, moments));
+  PetscCall(b->agents->deposit(domain, agents, shape, extent, moments));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -269,7 +278,7 @@ PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job
   PetscLogEvent event;
 
   PetscFunctionBeginUser;
-  PetscCall(CheckOrder(job->order, job->scale));
+  PetscCall(CheckShape(job->block.dim, &job->shape));
   PetscCheck(job->agents > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
              "the density of %lld agents", (long long)job->agents);
   PetscCall(CheckDensityBlock(&job->block));

@@ -6,6 +6,7 @@
 
 #include <petscsys.h>
 
+#include "solvers/kde_point.h"
 #include "solvers/model.h"
 #include "solvers/stencil.h"
 
@@ -33,10 +34,10 @@ typedef struct {
    * grid without ghosts, or (ghosted) the box with one cell more on each side of the used axes. */
   const double *drift;
   PetscBool ghosted;
-  int order;        /* p: monomials of total degree < p are deposited; 0: none */
-  int scale;        /* S: a term t is added as round(t 2^S) */
-  MFGExtent extent; /* cells of `moments`, the box among them; zero: the box */
-  int64_t *moments; /* [level_end - level_begin][extent][terms], of levels level_begin+1 .. */
+  MFGMomentShape shape; /* order 0: nothing is deposited */
+  MFGExtent extent;     /* cells of `moments`, the box among them; zero: the box */
+  /* [level_end - level_begin][extent][boxes of the cell][terms], of levels level_begin+1 .. */
+  int64_t *moments;
   /* NULL where the box is the whole grid. Else, of one step: the number of agents that are outside
    * the box now, which deposit nothing, then their places in ascending order; [1 + count]. */
   int64_t *leavers;
@@ -55,19 +56,21 @@ typedef struct {
   const char *name;
   PetscErrorCode (*sample)(const MFGSample *job);
   PetscErrorCode (*scan)(const MFGScan *job);
-  /* Moments of the agents where they are, in the box `domain`, added to moments[extent][terms].
-   * The extent contains the box; NULL: the box itself. */
-  PetscErrorCode (*deposit)(const MFGBlock *domain, const MFGAgentRange *agents, int order,
-                            int scale, const MFGExtent *extent, int64_t *moments);
+  /* Moments of the agents where they are, in the box `domain`, added to moments[extent][boxes]
+   * [terms]. The extent contains `domain`; NULL: it is `domain`. */
+  PetscErrorCode (*deposit)(const MFGBlock *domain, const MFGAgentRange *agents,
+                            const MFGMomentShape *shape, const MFGExtent *extent, int64_t *moments);
 } MFGAgentsOps;
 
 /* One level of the density: tables of solvers/kde.h. */
 typedef struct {
   MFGBlock block; /* the box whose density is wanted */
-  int order, scale;
-  int64_t agents;                     /* N */
-  int radius[MFG_MAX_DIM];            /* cells on each side that the kernel reaches */
-  const double *weights[MFG_MAX_DIM]; /* [order][2 radius + 1] */
+  MFGMomentShape shape;
+  int64_t agents;          /* N */
+  int radius[MFG_MAX_DIM]; /* cells on each side that the kernel reaches */
+  /* [order][boxes along the axis][2 radius + 1]: of a term of a box in cell i for the density at
+   * the centre of cell i - radius, .. i + radius. */
+  const double *weights[MFG_MAX_DIM];
   /* Cells of the moments; zero: the whole grid. On each axis either the whole axis, or the block
    * with at least the radius more on each side (at a wall less is needed: images lie inside). */
   MFGExtent extent;
@@ -75,7 +78,7 @@ typedef struct {
 
 typedef struct {
   const char *name;
-  /* moments[extent][terms] -> density of the box, [owned]. */
+  /* moments[extent][boxes][terms] -> density of the box, [owned]. */
   PetscErrorCode (*convolve)(const MFGConvolution *job, const int64_t *moments, double *density);
   /* The exact sum over all positions [axis][count], in the order given. */
   PetscErrorCode (*direct)(const MFGBlock *block, int64_t count, const double *const position[],
@@ -120,7 +123,7 @@ PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend *
 PetscErrorCode MFGBackendSample(const MFGBackend *b, const MFGSample *job);
 PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job);
 PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
-                                 const MFGAgentRange *agents, int order, int scale,
+                                 const MFGAgentRange *agents, const MFGMomentShape *shape,
                                  const MFGExtent *extent, int64_t *moments);
 PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job,
                                   const int64_t *moments, double *density);

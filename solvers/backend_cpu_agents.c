@@ -4,13 +4,13 @@
  * vectorises (see it with -fopt-info-vec). The steps of a group share whole blocks of random
  * numbers and are taken together, tile by tile; positions stream through once per group.
  *
- * Moments are added in lines of LANES terms. 1D: to cells padded to whole cache lines, which are
+ * Moments are added in lines of LANES terms. 1D: to boxes padded to whole cache lines, which are
  * added to the caller's field at the end of a group. An access across two cache lines costs 2.4 ns
  * an agent, a pointer and a mask for lines that lie anywhere 0.5 ns even where none do. 2D and 3D:
- * where the caller wants them, at any address: what the last line of a cell has too many adds
- * nothing to the next cell. The last cells, whose lines would reach beyond the field, are padded.
- * So are all cells where there are many agents to a cell: the clearing and adding of a 2D field
- * costs a third of the time with 15 agents a cell. */
+ * where the caller wants them, at any address: what the last line of a box has too many adds
+ * nothing to the next box. The last boxes, whose lines would reach beyond the field, are padded.
+ * So are all boxes where there are many agents to a box: the clearing and adding of a 2D field
+ * costs a third of the time with 15 agents a box. Boxes are the cells or equal parts of them. */
 #include <float.h>
 
 #include "solvers/backend_cpu.h"
@@ -22,10 +22,10 @@
 #define PITCH (TILE + 24)
 #define LANES 8
 /* By lines of LANES terms go all orders in 1D and, where a register holds so many, up to 2 LANES in
- * 2D (136 terms), up to LANES in 3D (120 terms). */
-#define LINES_MAX 17
+ * 2D (136 terms) and 3D (816 terms). */
+#define LINES_MAX 102
 #define GROUP_MAX 4
-/* Agents per cell from which all cells are padded in 2D and 3D. */
+/* Agents per box from which all boxes are padded in 2D and 3D. */
 #define CROWDED 64
 
 /* Eight numbers; compilers split them where registers are shorter. */
@@ -50,26 +50,28 @@ typedef struct {
   _Alignas(64) double normal[MFG_MAX_DIM * GROUP_MAX + 4][PITCH];
   uint64_t id[PITCH];
   uint32_t word[4][PITCH];
-  int interval[MFG_MAX_DIM][PITCH], cell[PITCH], outside[PITCH];
-  uint64_t *place[PITCH]; /* borrowed; the moments of the agent's cell, 2D and 3D */
+  int interval[MFG_MAX_DIM][PITCH], outside[PITCH];
+  int box[PITCH], part[PITCH]; /* of the extent; of the cell */
+  uint64_t *place[PITCH];      /* borrowed; the moments of the agent's box, 2D and 3D */
   double weight[MFG_MAX_DIM][PITCH], drift[MFG_MAX_DIM][PITCH];
   uint64_t t1[MFG_MAX_DIM][PITCH], t2[MFG_MAX_DIM][PITCH], t4[MFG_MAX_DIM][PITCH]; /* bits of t^k */
 } Tile;
 
 typedef struct {
-  int dim, order, terms, lines; /* lines: groups of LANES terms per cell */
-  double scale;                 /* 2^S */
+  int dim, order, terms, lines; /* lines: groups of LANES terms per box */
+  int halvings[MFG_MAX_DIM];
+  double scale; /* 2^S */
   MFGAxis axis[MFG_MAX_DIM];
   MFGExtent box, extent; /* cells of the agents, and of the moments */
-  int64_t cells, direct; /* of the extent; the first `direct` cells are not padded */
+  int64_t boxes, direct; /* of the extent; the first `direct` boxes are not padded */
   int wide[MFG_MAX_DIM]; /* cells of the box with ghosts */
   size_t table_size;     /* doubles of one level's table */
-  size_t padded_size;    /* numbers of one level's padded cells, one to lose behind them */
+  size_t padded_size;    /* numbers of one level's padded boxes, one to lose behind them */
   double *table;         /* owned; [level of the group][table_size] */
   uint64_t *padded;      /* owned; [level of the group][padded_size] */
   int batch, pitch;      /* agents whose products are made at a time, and room for one */
   double *products;      /* owned; [batch][pitch] */
-  Words used;            /* the terms in the last line of a cell */
+  Words used;            /* the terms in the last line of a box */
   Words shuffle[MFG_MAX_DIM][LINES_MAX]; /* powers of x, y and z of each term */
   Tile *tile;                            /* owned */
 } Work;
@@ -96,29 +98,28 @@ static void ListPowers(Work *w) {
 }
 
 static PetscErrorCode WorkCreate(const MFGBlock *b, const MFGExtent *extent, int64_t agents,
-                                 int order, int scale, int levels, Work *w) {
+                                 const MFGMomentShape *shape, int levels, Work *w) {
   static const int none[MFG_MAX_DIM] = {0};
 
   PetscFunctionBeginUser;
   memset(w, 0, sizeof *w);
   w->dim = b->dim;
-  w->order = order;
-  w->terms = b->dim == 1   ? order
-             : b->dim == 2 ? MFGMomentRow(order, order)
-                           : MFGMomentPlane(order, order);
+  w->order = shape->order;
+  w->terms = MFGMomentTerms(b->dim, shape->order);
   w->lines = (w->terms + LANES - 1) / LANES;
-  w->scale = ldexp(1, scale);
+  w->scale = ldexp(1, shape->scale);
   w->box = MFGBlockWidened(b, none);
   w->extent = extent && extent->count[0] ? *extent : w->box;
-  w->cells = MFGExtentCells(&w->extent);
+  w->boxes = MFGExtentCells(&w->extent) * MFGMomentBoxes(shape);
   const int excess = w->lines * LANES - w->terms;
-  if (b->dim > 1 && order && agents < CROWDED * w->cells)
-    w->direct = PetscMax(0, w->cells - (excess + w->terms - 1) / w->terms);
-  w->padded_size = (w->cells - w->direct + 1) * w->lines * LANES;
+  if (b->dim > 1 && w->order && agents < CROWDED * w->boxes)
+    w->direct = PetscMax(0, w->boxes - (excess + w->terms - 1) / w->terms);
+  w->padded_size = (w->boxes - w->direct + 1) * w->lines * LANES;
   w->table_size = b->dim == 1 ? 2 : b->dim;
   for (int k = 0; k < MFG_MAX_DIM; k++) {
     w->wide[k] = k < b->dim ? b->count[k] + 2 : 1;
     w->table_size *= w->wide[k];
+    w->halvings[k] = shape->halvings[k];
     w->axis[k] = MFGAxisOf(b, k);
   }
   w->table_size += LANES; /* corners are read by LANES */
@@ -286,29 +287,42 @@ static void Move(const MFGAxis *a, int count, double dt, double deviation,
       x[i] = MFGReflect(&axis, MFGStep(x[i], drift[i], dt, deviation, normal[i]));
 }
 
-/* Cell of each agent, and the powers of t that MFGMomentPower multiplies. The scale, exact, rides
- * on the fourth power of the last axis. */
-static void CellsAndPowers(const Work *w, int count, double *const x[], Tile *tile) {
-  for (int k = w->dim - 1; k >= 0; k--) {
-    const MFGAxis axis = w->axis[k];
-    const double *restrict position = x[k];
-    uint64_t *restrict t1 = tile->t1[k], *restrict t2 = tile->t2[k], *restrict t4 = tile->t4[k];
-    int *restrict cell = tile->cell;
-    const int start = w->extent.start[k], extent = w->extent.count[k];
-    const int factor = k == w->dim - 1 ? 0 : extent;
-    const double scale = k == w->dim - 1 ? w->scale : 1;
-    for (int i = 0; i < count; i++) {
-      double t;
-      const int c = MFGNearestIndex(MFGCellOf(&axis, position[i], &t) - start, extent);
-      cell[i] = factor ? cell[i] * factor + c : c;
-      t1[i] = MFGBitsOfDouble(t);
-      t2[i] = MFGBitsOfDouble(t * t);
-      t4[i] = MFGBitsOfDouble((t * t) * (t * t) * scale);
-    }
+/* One axis of BoxesAndPowers. With constant halvings of 0 nothing of the parts is left. */
+static inline void BoxesOfAxis(const Work *w, int k, const int halvings, int count,
+                               const double *restrict position, Tile *tile) {
+  const MFGAxis axis = w->axis[k];
+  uint64_t *restrict t1 = tile->t1[k], *restrict t2 = tile->t2[k], *restrict t4 = tile->t4[k];
+  int *restrict box = tile->box, *restrict part = tile->part;
+  const int start = w->extent.start[k], extent = w->extent.count[k], last = k == w->dim - 1;
+  const double scale = last ? w->scale : 1;
+  const int factor = last ? 0 : extent;
+  for (int i = 0; i < count; i++) {
+    double t;
+    const int b = MFGBoxOf(&axis, halvings, position[i], &t);
+    const int c = MFGNearestIndex((b >> halvings) - start, extent);
+    box[i] = factor ? box[i] * factor + c : c;
+    if (halvings) part[i] = part[i] << halvings | (b & ((1 << halvings) - 1));
+    t1[i] = MFGBitsOfDouble(t);
+    t2[i] = MFGBitsOfDouble(t * t);
+    t4[i] = MFGBitsOfDouble((t * t) * (t * t) * scale);
   }
 }
 
-/* Appends the agents that have left the box and sends what they deposit to the cell to lose. */
+/* Boxes, and the bits of the powers of t that MFGMomentPower multiplies. The scale, exact, rides
+ * on the fourth power of the last axis. */
+static void BoxesAndPowers(const Work *w, int count, double *const x[], Tile *tile) {
+  const int halvings = w->halvings[0] + w->halvings[1] + w->halvings[2];
+  int *restrict box = tile->box, *restrict part = tile->part;
+  if (halvings) memset(part, 0, count * sizeof *part);
+  for (int k = w->dim - 1; k >= 0; k--)
+    if (w->halvings[k])
+      BoxesOfAxis(w, k, w->halvings[k], count, x[k], tile);
+    else
+      BoxesOfAxis(w, k, 0, count, x[k], tile);
+  for (int i = 0; i < count && halvings; i++) box[i] = box[i] << halvings | part[i];
+}
+
+/* Appends the agents that have left the box and sends what they deposit to the one to lose. */
 static void ListLeavers(const Work *w, int64_t first, int count, double *const x[],
                         int64_t *leavers) {
   int *restrict outside = w->tile->outside;
@@ -326,7 +340,7 @@ static void ListLeavers(const Work *w, int64_t first, int count, double *const x
   for (int i = 0; i < count; i++)
     if (outside[i]) {
       leavers[++leavers[0]] = first + i;
-      w->tile->cell[i] = (int)w->cells;
+      w->tile->box[i] = (int)w->boxes;
     }
 }
 
@@ -341,7 +355,7 @@ static const Words mask1 = {0, -1, 0, -1, 0, -1, 0, -1}, mask2 = {0, 0, -1, -1, 
    (Lanes)((mask2 & (tile)->t2[axis][i]) | (~mask2 & ONE)) *                                       \
    (Lanes)((mask4 & (tile)->t4[axis][i]) | (~mask4 & (carried))))
 
-/* Line g of a cell's terms. */
+/* Line g of a box's terms. */
 #define ADD(place, g, lines, v)                                                                    \
   do {                                                                                             \
     Words add_ = (Words)((v) + MFG_MOMENT_MAGIC) - MFG_MOMENT_BIAS;                                \
@@ -349,14 +363,14 @@ static const Words mask1 = {0, -1, 0, -1, 0, -1, 0, -1}, mask2 = {0, 0, -1, -1, 
     *(LooseWords *)((place) + (g)*LANES) += add_;                                                  \
   } while (0)
 
-/* All cells are padded. */
+/* All boxes are padded. */
 static inline void DepositLines1D(const int lines, const Work *w, int count, uint64_t *padded) {
   const Tile *tile = w->tile;
   const uint64_t scale = MFGBitsOfDouble(w->scale);
   for (int i = 0; i < count; i++) {
     const Lanes first = POWERS(tile, 0, i, scale);
     const double t2 = MFGDoubleOfBits(tile->t2[0][i]), t4 = t2 * t2, t8 = t4 * t4, t16 = t8 * t8;
-    Words *moments = (Words *)padded + (size_t)tile->cell[i] * lines;
+    Words *moments = (Words *)padded + (size_t)tile->box[i] * lines;
     for (int g = 0; g < lines; g++) {
       Lanes v = first;
       if (g & 1) v *= t8;
@@ -383,21 +397,24 @@ static inline void DepositLines2D(const int lines, const Work *w, int count) {
   }
 }
 
-/* Orders above LANES, of narrow kernels: powers 8 to 15 in a second vector. */
-static void DepositPairs2D(const Work *w, int count) {
+/* Orders above LANES: powers 8 to 15 in a second vector. */
+static inline void DepositPairs(const int dim, const Work *w, int count) {
   const Tile *tile = w->tile;
   const int lines = w->lines;
   const uint64_t scale = MFGBitsOfDouble(w->scale);
   for (int i = 0; i < count; i++) {
-    const uint64_t *ahead = tile->place[PetscMin(i + 6, count - 1)];
+    const uint64_t *ahead = tile->place[PetscMin(i + (dim == 3 ? 2 : 6), count - 1)];
     for (int g = 0; g < lines; g++) __builtin_prefetch(ahead + g * LANES, 1);
-    const double x2 = MFGDoubleOfBits(tile->t2[0][i]), x4 = x2 * x2;
-    const double y2 = MFGDoubleOfBits(tile->t2[1][i]), y4 = y2 * y2;
-    const Lanes x = POWERS(tile, 0, i, ONE), y = POWERS(tile, 1, i, scale);
-    const Lanes xx = x * (x4 * x4), yy = y * (y4 * y4);
+    Lanes low[MFG_MAX_DIM], high[MFG_MAX_DIM];
+    for (int a = 0; a < dim; a++) {
+      const double t2 = MFGDoubleOfBits(tile->t2[a][i]), t4 = t2 * t2;
+      low[a] = a == dim - 1 ? POWERS(tile, a, i, scale) : POWERS(tile, a, i, ONE);
+      high[a] = low[a] * (t4 * t4);
+    }
     for (int g = 0; g < lines; g++) {
-      const Lanes v =
-          __builtin_shuffle(x, xx, w->shuffle[0][g]) * __builtin_shuffle(y, yy, w->shuffle[1][g]);
+      Lanes v = __builtin_shuffle(low[0], high[0], w->shuffle[0][g]) *
+                __builtin_shuffle(low[1], high[1], w->shuffle[1][g]);
+      if (dim == 3) v *= __builtin_shuffle(low[2], high[2], w->shuffle[2][g]);
       ADD(tile->place[i], g, lines, v);
     }
   }
@@ -423,12 +440,15 @@ static void DepositLines3D(const Work *w, int count) {
 
 /* Constant numbers of lines, so that the compiler keeps no inner loop. */
 static void DepositLines(const Work *w, int count) {
-  if (w->dim == 3) {
-    DepositLines3D(w, count);
+  if (w->order > LANES) {
+    if (w->dim == 2)
+      DepositPairs(2, w, count);
+    else
+      DepositPairs(3, w, count);
     return;
   }
-  if (w->order > LANES) {
-    DepositPairs2D(w, count);
+  if (w->dim == 3) {
+    DepositLines3D(w, count);
     return;
   }
   switch (w->lines) {
@@ -549,12 +569,12 @@ static void DepositTile(const Work *w, int count, uint64_t *field, uint64_t *pad
     return;
   }
   for (int i = 0; i < count; i++) {
-    const int64_t cell = tile->cell[i];
+    const int64_t box = tile->box[i];
     tile->place[i] =
-        cell < w->direct ? field + cell * w->terms : padded + (cell - w->direct) * w->lines * LANES;
+        box < w->direct ? field + box * w->terms : padded + (box - w->direct) * w->lines * LANES;
   }
 #if NATIVE == LANES
-  if (w->lines <= LINES_MAX && w->order <= (w->dim == 2 ? 2 : 1) * LANES) {
+  if (w->order <= 2 * LANES) {
     DepositLines(w, count);
     return;
   }
@@ -566,28 +586,29 @@ static void DepositTile(const Work *w, int count, uint64_t *field, uint64_t *pad
   }
 }
 
-/* Adds the padded cells of one level to its field and empties them. */
+/* Adds the padded boxes of one level to its field and empties them. */
 static void Unload(const Work *w, uint64_t *padded, uint64_t *restrict field) {
   const int pitch = w->lines * LANES;
-  for (int64_t c = w->direct; c < w->cells; c++)
+  for (int64_t b = w->direct; b < w->boxes; b++)
     for (int j = 0; j < w->terms; j++)
-      field[c * w->terms + j] += padded[(c - w->direct) * pitch + j];
+      field[b * w->terms + j] += padded[(b - w->direct) * pitch + j];
   memset(padded, 0, w->padded_size * sizeof *padded);
 }
 
-static PetscErrorCode DepositCPU(const MFGBlock *domain, const MFGAgentRange *agents, int order,
-                                 int scale, const MFGExtent *extent, int64_t *moments) {
+static PetscErrorCode DepositCPU(const MFGBlock *domain, const MFGAgentRange *agents,
+                                 const MFGMomentShape *shape, const MFGExtent *extent,
+                                 int64_t *moments) {
   uint64_t *field = (uint64_t *)moments;
   Work w;
 
   PetscFunctionBeginUser;
-  if (!order) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(WorkCreate(domain, extent, agents->count, order, scale, 0, &w));
+  if (!shape->order) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(WorkCreate(domain, extent, agents->count, shape, 0, &w));
   for (int64_t begin = 0; begin < agents->count; begin += TILE) {
     const int count = (int)PetscMin(TILE, agents->count - begin);
     double *x[MFG_MAX_DIM] = {NULL};
     for (int k = 0; k < domain->dim; k++) x[k] = agents->position[k] + begin;
-    CellsAndPowers(&w, count, x, w.tile);
+    BoxesAndPowers(&w, count, x, w.tile);
     DepositTile(&w, count, field, w.padded);
   }
   Unload(&w, w.padded, field);
@@ -599,7 +620,7 @@ static PetscErrorCode DepositCPU(const MFGBlock *domain, const MFGAgentRange *ag
 static void ScanTile(const MFGScan *job, const Work *w, int64_t first, int count, int begin,
                      int end) {
   const int dim = w->dim;
-  const int64_t draw = (int64_t)begin * dim, size = w->cells * w->terms;
+  const int64_t draw = (int64_t)begin * dim, size = w->boxes * w->terms;
   const double deviation = sqrt(2 * job->nu * job->dt);
   Tile *tile = w->tile;
   double *x[MFG_MAX_DIM] = {NULL};
@@ -621,9 +642,9 @@ static void ScanTile(const MFGScan *job, const Work *w, int64_t first, int count
     for (int k = 0; k < dim; k++)
       Move(&w->axis[k], count, job->dt, deviation, tile->drift[k],
            tile->normal[draw % 4 + (n - begin) * dim + k], x[k]);
-    if (job->order) CellsAndPowers(w, count, x, tile);
+    if (job->shape.order) BoxesAndPowers(w, count, x, tile);
     if (job->leavers) ListLeavers(w, first, count, x, job->leavers);
-    if (job->order)
+    if (job->shape.order)
       DepositTile(w, count, (uint64_t *)job->moments + (n - job->level_begin) * size,
                   w->padded + (n - begin) * w->padded_size);
   }
@@ -636,8 +657,7 @@ static PetscErrorCode ScanCPU(const MFGScan *job) {
 
   PetscFunctionBeginUser;
   if (job->leavers) job->leavers[0] = 0;
-  PetscCall(WorkCreate(&job->domain, &job->extent, job->agents.count, job->order, job->scale,
-                       levels, &w));
+  PetscCall(WorkCreate(&job->domain, &job->extent, job->agents.count, &job->shape, levels, &w));
   const int64_t cells =
       job->ghosted ? (int64_t)w.wide[0] * w.wide[1] * w.wide[2] : MFGBlockCells(&job->domain);
   for (int group = job->level_begin / steps * steps; group < job->level_end; group += steps) {
@@ -648,9 +668,9 @@ static PetscErrorCode ScanCPU(const MFGScan *job) {
                            w.table + (n - begin) * w.table_size));
     for (int64_t i = 0; i < job->agents.count; i += TILE)
       ScanTile(job, &w, i, (int)PetscMin(TILE, job->agents.count - i), begin, end);
-    for (int n = begin; n < end && job->order; n++)
+    for (int n = begin; n < end && job->shape.order; n++)
       Unload(&w, w.padded + (n - begin) * w.padded_size,
-             (uint64_t *)job->moments + (n - job->level_begin) * w.cells * w.terms);
+             (uint64_t *)job->moments + (n - job->level_begin) * w.boxes * w.terms);
   }
   WorkDestroy(&w);
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -4,7 +4,7 @@
 #include "solvers/backend_cpu.h"
 #include "solvers/kde_point.h"
 
-/* Numbers of a register: gcc keeps vectors that are longer in memory. */
+/* As long as registers are: compilers split longer vectors through memory, 18 times slower. */
 #if defined(__AVX512F__)
 #define LANES 8
 #elif defined(__AVX__)
@@ -13,16 +13,16 @@
 #define LANES 2
 #endif
 
-typedef double Lanes __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
+typedef double Lanes __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
 
-/* out[i] = sum_q weight[q] source[q][i]; rows are padded to whole LANES. */
-static void Combine(int64_t terms, const double *weight, const double *const source[], int length,
-                    double *out) {
+/* out[i] = sum_q weight[q] base[source[q] + i]; rows are padded to whole LANES. */
+static void Combine(int64_t terms, const double *weight, const double *base, const int64_t source[],
+                    int length, double *out) {
   int i = 0;
   for (; i + 4 * LANES <= length; i += 4 * LANES) {
     Lanes a = {0}, b = {0}, c = {0}, d = {0};
     for (int64_t q = 0; q < terms; q++) {
-      const Lanes *s = (const Lanes *)(source[q] + i);
+      const Lanes *s = (const Lanes *)(base + source[q] + i);
       a += weight[q] * s[0];
       b += weight[q] * s[1];
       c += weight[q] * s[2];
@@ -36,7 +36,7 @@ static void Combine(int64_t terms, const double *weight, const double *const sou
   }
   for (; i < length; i += LANES) {
     Lanes a = {0};
-    for (int64_t q = 0; q < terms; q++) a += weight[q] * *(const Lanes *)(source[q] + i);
+    for (int64_t q = 0; q < terms; q++) a += weight[q] * *(const Lanes *)(base + source[q] + i);
     *(Lanes *)(out + i) = a;
   }
 }
@@ -90,126 +90,146 @@ static PetscErrorCode ReachDestroy(Reach *r) {
 }
 
 /* A row (l, m) holds the terms of y power l and z power m; row (l, m) is number
- * MFGMomentRow(order, m) + l of them. Unused axes have one cell and the power 0 only. */
+ * MFGMomentRow(order, m) + l of them. Unused axes have one cell and the power 0 only. Boxes are
+ * taken together along the axis of a pass: every pass works on one row of boxes of the later axes.
+ */
 typedef struct {
   const MFGConvolution *job;
   MFGExtent extent; /* of the moments */
   Reach reach[MFG_MAX_DIM];
   int order, terms, rows; /* rows: pairs (l, m) */
+  int boxes[MFG_MAX_DIM]; /* per cell, along the axis */
+  int numbers;            /* of a cell */
   int ypowers, zpowers;   /* order on used axes, else 1 */
   int columns;            /* owned cells along x, padded */
   int extended;           /* columns and the cells that the kernel reaches on each side */
-  double *row;            /* owned; [terms][extended] */
-  double *weight;         /* owned; of the longest combination */
-  const double **source;  /* owned; the same */
-  double *plane;          /* owned; 2D, 3D: [y slots][rows][columns], convolved along x */
-  double *partial; /* owned; 3D: [z slots][z power][owned y][columns], convolved along x, y */
-  double *out;     /* owned; [columns] */
+  double *row;            /* owned; [x boxes][terms][extended] */
+  double *weight;         /* owned; of the longest combination along y or z */
+  int64_t *source;        /* owned; the same: where its rows begin */
+  int64_t *along;         /* owned; of the longest combination along x */
+  double *plane;          /* owned; 2D, 3D: [y slots][y boxes][rows][columns], convolved along x */
+  /* owned; 3D: [z slots][z boxes][z power][owned y][columns], convolved along x and y */
+  double *partial;
+  double *out; /* owned; [columns] */
 } Work;
+
+/* Rows of a combination along an axis. */
+static int64_t CombinationLength(const Work *w, int axis) {
+  return (int64_t)w->order * w->boxes[axis] * (2 * w->job->radius[axis] + 1);
+}
+
+/* Where the rows of a combination along x lie, in the order of its weights: the same for every
+ * (l, m) but for the place of the first. */
+static void ListAlong(Work *w) {
+  const int radius = w->job->radius[0];
+  int64_t *along = w->along;
+  for (int k = 0; k < w->order; k++)
+    for (int s = 0; s < w->boxes[0]; s++)
+      for (int j = -radius; j <= radius; j++)
+        *along++ = (int64_t)(s * w->terms + k) * w->extended + radius - j;
+}
 
 static PetscErrorCode WorkCreate(const MFGConvolution *job, Work *w) {
   const MFGBlock *b = &job->block;
-  int widest = 0;
+  int64_t longest = 0;
 
   PetscFunctionBeginUser;
   w->job = job;
   w->extent = MFGExtentOrWhole(b, &job->extent);
   for (int k = 0; k < MFG_MAX_DIM; k++) {
     PetscCall(ReachCreate(job, &w->extent, k, &w->reach[k]));
-    if (k < b->dim) widest = PetscMax(widest, 2 * job->radius[k] + 1);
+    w->boxes[k] = 1 << job->shape.halvings[k];
   }
-  w->order = job->order;
+  w->order = job->shape.order;
+  w->numbers = MFGMomentNumbers(b->dim, &job->shape);
+  for (int k = 1; k < b->dim; k++) longest = PetscMax(longest, CombinationLength(w, k));
   w->ypowers = b->dim > 1 ? w->order : 1;
   w->zpowers = b->dim > 2 ? w->order : 1;
   w->rows = b->dim > 2 ? MFGMomentRow(w->order, w->order) : w->ypowers;
-  w->terms = b->dim == 1   ? w->order
-             : b->dim == 2 ? MFGMomentRow(w->order, w->order)
-                           : MFGMomentPlane(w->order, w->order);
+  w->terms = MFGMomentTerms(b->dim, w->order);
   w->columns = Padded(b->count[0]);
   w->extended = w->columns + 2 * job->radius[0];
-  const int64_t combination = (int64_t)w->order * widest;
-  const size_t plane = b->dim > 1 ? (size_t)w->reach[1].slots * w->rows * w->columns : 0;
-  const size_t partial =
-      b->dim > 2 ? (size_t)w->reach[2].slots * w->order * b->count[1] * w->columns : 0;
-  PetscCall(PetscCalloc1((size_t)w->terms * w->extended, &w->row));
-  PetscCall(PetscMalloc5(combination, &w->weight, combination, &w->source, w->columns, &w->out,
-                         plane, &w->plane, partial, &w->partial));
+  const size_t rows = (size_t)w->reach[1].slots * w->boxes[1] * w->rows,
+               layers = (size_t)w->reach[2].slots * w->boxes[2] * w->order * b->count[1];
+  PetscCall(PetscCalloc1((size_t)w->boxes[0] * w->terms * w->extended, &w->row));
+  PetscCall(PetscMalloc6(longest, &w->weight, longest, &w->source, CombinationLength(w, 0),
+                         &w->along, w->columns, &w->out, b->dim > 1 ? rows * w->columns : 0,
+                         &w->plane, b->dim > 2 ? layers * w->columns : 0, &w->partial));
+  ListAlong(w);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode WorkDestroy(Work *w) {
   PetscFunctionBeginUser;
   PetscCall(PetscFree(w->row));
-  PetscCall(PetscFree5(w->weight, w->source, w->out, w->plane, w->partial));
+  PetscCall(PetscFree6(w->weight, w->source, w->along, w->out, w->plane, w->partial));
   for (int k = 0; k < MFG_MAX_DIM; k++) PetscCall(ReachDestroy(&w->reach[k]));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* One row of cells, as doubles, with images along x: odd powers of x change sign in a mirror. */
-static void LoadRow(Work *w, const int64_t *moments) {
-  const double unit = ldexp(1, -w->job->scale);
+/* One row of cells, of boxes (y, z) of each, as doubles, with images along x: in a mirror the boxes
+ * stand in reverse order and odd powers of x change sign. */
+static void LoadRow(Work *w, int y, int z, const int64_t *moments) {
+  const double unit = ldexp(1, -w->job->shape.scale);
   const int *position = w->reach[0].position, *mirrored = w->reach[0].mirrored;
-  const int order = w->order, ypowers = w->ypowers, zpowers = w->zpowers, terms = w->terms;
+  const int order = w->order, ypowers = w->ypowers, zpowers = w->zpowers, boxes = w->boxes[0];
   const int reached = w->reach[0].reached, extended = w->extended;
+  moments += (z * w->boxes[1] + y) * boxes * w->terms;
   for (int e = 0; e < reached; e++) {
-    const int64_t *term = moments + (int64_t)position[e] * terms;
     const double odd = mirrored[e] ? -unit : unit;
     double *out = w->row + e;
-    for (int m = 0; m < zpowers; m++) {
-      const int rows = PetscMin(ypowers, order - m);
-      for (int l = 0; l < rows; l++)
-        for (int k = 0; k < order - m - l; k++, out += extended)
-          *out = (double)*term++ * (k & 1 ? odd : unit);
+    for (int s = 0; s < boxes; s++) {
+      const int box = mirrored[e] ? boxes - 1 - s : s;
+      const int64_t *term = moments + (int64_t)position[e] * w->numbers + box * w->terms;
+      for (int m = 0; m < zpowers; m++) {
+        const int rows = PetscMin(ypowers, order - m);
+        for (int l = 0; l < rows; l++)
+          for (int k = 0; k < order - m - l; k++, out += extended)
+            *out = (double)*term++ * (k & 1 ? odd : unit);
+      }
     }
   }
 }
 
-/* Along x: the terms of row (l, m) of the loaded row of cells. */
+/* Along x: the terms of row (l, m) of the loaded row of boxes. */
 static void ConvolveX(Work *w, int l, int m, double *out) {
-  const int radius = w->job->radius[0], width = 2 * radius + 1;
   const int first = MFGMomentPlane(w->order, m) + MFGMomentRow(w->order - m, l);
-  const int powers = w->order - l - m, extended = w->extended;
-  const double *row = w->row + (size_t)first * extended, *table = w->job->weights[0];
-  double *weight = w->weight;
-  const double **source = w->source;
-  int64_t q = 0;
-  for (int k = 0; k < powers; k++)
-    for (int j = -radius; j <= radius; j++, q++) {
-      weight[q] = table[k * width + radius + j];
-      source[q] = row + (size_t)k * extended + radius - j;
-    }
-  Combine(q, w->weight, w->source, w->columns, out);
+  const int64_t powers = w->order - l - m;
+  Combine(powers * (CombinationLength(w, 0) / w->order), w->job->weights[0],
+          w->row + (size_t)first * w->extended, w->along, w->columns, out);
 }
 
-/* Along y or z, `powers` of them, for owned cell i of the axis; the partial result of a slot and a
- * power begins at base + slot by_slot + power by_power. What lies in a mirror carries a sign. */
-static void ConvolveAcross(Work *w, int axis, int i, int powers, const double *base, size_t by_slot,
+/* Along y or z, `powers` of them, for owned cell i of the axis; the partial result of a slot, a box
+ * and a power begins at base + (slot boxes + box) by_box + power by_power. In a mirror the boxes
+ * stand in reverse order and odd powers carry a sign. */
+static void ConvolveAcross(Work *w, int axis, int i, int powers, const double *base, size_t by_box,
                            size_t by_power, double *out) {
-  const int radius = w->job->radius[axis], width = 2 * radius + 1;
+  const int radius = w->job->radius[axis], boxes = w->boxes[axis];
   const int *slot = w->reach[axis].slot + i, *mirror = w->reach[axis].mirrored + i;
   const double *table = w->job->weights[axis];
   double *weight = w->weight;
-  const double **source = w->source;
-  int64_t q = 0;
+  int64_t q = 0, *source = w->source;
   for (int l = 0; l < powers; l++)
-    for (int j = -radius; j <= radius; j++, q++) {
-      const double v = table[l * width + radius + j];
-      const int mirrored = mirror[radius - j];
-      weight[q] = mirrored && (l & 1) ? -v : v;
-      source[q] = base + slot[radius - j] * by_slot + l * by_power;
-    }
-  Combine(q, w->weight, w->source, w->columns, out);
+    for (int s = 0; s < boxes; s++)
+      for (int j = -radius; j <= radius; j++, q++) {
+        const int mirrored = mirror[radius - j], box = mirrored ? boxes - 1 - s : s;
+        weight[q] = mirrored && (l & 1) ? -table[q] : table[q];
+        source[q] = (int64_t)((slot[radius - j] * boxes + box) * by_box + l * by_power);
+      }
+  Combine(q, weight, base, source, w->columns, out);
 }
 
-/* The rows of one plane of moments that some owned row needs, along x, each once. */
-static void ConvolvePlaneX(Work *w, const int64_t *plane) {
-  const int64_t row = (int64_t)w->extent.count[0] * w->terms;
+/* The rows of one plane of moments that some owned row needs, along x, each once; of the boxes z of
+ * its cells. */
+static void ConvolvePlaneX(Work *w, int z, const int64_t *plane) {
+  const int64_t row = (int64_t)w->extent.count[0] * w->numbers;
   double *out = w->plane;
-  for (int s = 0; s < w->reach[1].slots; s++) {
-    LoadRow(w, plane + w->reach[1].source[s] * row);
-    for (int m = 0; m < w->zpowers; m++)
-      for (int l = 0; l < w->order - m; l++, out += w->columns) ConvolveX(w, l, m, out);
-  }
+  for (int s = 0; s < w->reach[1].slots; s++)
+    for (int y = 0; y < w->boxes[1]; y++) {
+      LoadRow(w, y, z, plane + w->reach[1].source[s] * row);
+      for (int m = 0; m < w->zpowers; m++)
+        for (int l = 0; l < w->order - m; l++, out += w->columns) ConvolveX(w, l, m, out);
+    }
 }
 
 static void ConvolvePlaneY(Work *w, int j, int m, double *out) {
@@ -221,16 +241,17 @@ static void ConvolvePlaneY(Work *w, int j, int m, double *out) {
  * each convolved once; a plane's rows are dropped when it is done. */
 static void Prepare(Work *w, const int64_t *moments) {
   const MFGBlock *b = &w->job->block;
-  const int64_t plane = (int64_t)w->extent.count[0] * w->extent.count[1] * w->terms;
-  if (b->dim == 1) LoadRow(w, moments);
-  if (b->dim == 2) ConvolvePlaneX(w, moments);
+  const int64_t plane = (int64_t)w->extent.count[0] * w->extent.count[1] * w->numbers;
+  if (b->dim == 1) LoadRow(w, 0, 0, moments);
+  if (b->dim == 2) ConvolvePlaneX(w, 0, moments);
   if (b->dim < 3) return;
   double *out = w->partial;
-  for (int s = 0; s < w->reach[2].slots; s++) {
-    ConvolvePlaneX(w, moments + w->reach[2].source[s] * plane);
-    for (int m = 0; m < w->order; m++)
-      for (int j = 0; j < b->count[1]; j++, out += w->columns) ConvolvePlaneY(w, j, m, out);
-  }
+  for (int s = 0; s < w->reach[2].slots; s++)
+    for (int z = 0; z < w->boxes[2]; z++) {
+      ConvolvePlaneX(w, z, moments + w->reach[2].source[s] * plane);
+      for (int m = 0; m < w->order; m++)
+        for (int j = 0; j < b->count[1]; j++, out += w->columns) ConvolvePlaneY(w, j, m, out);
+    }
 }
 
 static PetscErrorCode ConvolveCPU(const MFGConvolution *job, const int64_t *moments,

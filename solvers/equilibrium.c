@@ -89,7 +89,7 @@ static PetscErrorCode RenewPlan(MFGEquilibrium e) {
   PetscCall(MFGDensityPlanDestroy(&e->plan));
   PetscCall(MFGDensityPlanCreate(e->grid, e->backend, s->density_method, s->agents,
                                  s->density_tolerance, s->steps + 1, e->bandwidth, &e->plan));
-  e->outcome.order = MFGDensityPlanOrder(e->plan);
+  e->outcome.shape = MFGDensityPlanShape(e->plan);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -70,7 +70,7 @@ typedef struct {
   MFGStopReason reason;
   int iterations;        /* evaluations of Phi */
   PetscBool raised;      /* a rule's bandwidth was below 0.7 cells and was raised */
-  int order;             /* p of the moments, of the last sweep */
+  MFGMomentShape shape;  /* of the moments of the last sweep */
   int64_t mixture_floor; /* cell values of iterates below zero, floored in the couplings */
   char message[512];     /* for people: what happened and what to try */
 } MFGOutcome;

@@ -3,10 +3,10 @@
  *   rho(x) = 1/(N prod_k h_k (2 pi)^(d/2)) sum_j exp(-sum_k (x_k - X_jk)^2 / (2 h_k^2))  at cell
  * centres,
  *
- * by the fast Gauss transform with the cells as boxes (Greengard & Strain, SIAM J. Sci. Stat.
- * Comput. 12, 1991): agents deposit integer moments in their own cell, the grid convolves them with
- * Hermite weights. A plan holds bandwidths, order, radius and weight tables of all levels of a
- * flow. */
+ * by the fast Gauss transform (Greengard & Strain, SIAM J. Sci. Stat. Comput. 12, 1991) with the
+ * cells, or equal parts of them, as boxes: agents deposit integer moments in their own box, the
+ * grid convolves them with Hermite weights. Finer boxes need fewer terms. A plan holds bandwidths,
+ * boxes, order, radius and weight tables of all levels of a flow. */
 #pragma once
 
 #include "solvers/backend.h"
@@ -23,31 +23,42 @@ typedef struct MFGDensityPlan_ *MFGDensityPlan;
 /* Collective on grid->world; one rank computes the tables, all get the same bits.
  * bandwidth[levels][dim] in units of length, each >= 0.7 cells (else an error with the remedy);
  * tolerance relative to the largest density of a crowd: order p is the smallest with
- * r^p / sqrt(p!) < tolerance / 3, r = max spacing / (2 h). One agent alone in the corner of a cell
- * can reach d^(p/2) times the tolerance. */
+ * r^p / sqrt(p!) < tolerance / 3, r = max width of a box / (2 h). One agent alone in the corner of
+ * a box can reach d^(p/2) times the tolerance. Boxes and order are those of MFGDensityShape. */
 PetscErrorCode MFGDensityPlanCreate(const MFGGrid *grid, const MFGBackend *backend,
                                     MFGDensityMethod method, int64_t agents, double tolerance,
                                     int levels, const double *bandwidth, MFGDensityPlan *plan);
+/* The same with cells halved as asked for, the order following from it; NULL: by MFGDensityShape.
+ */
+PetscErrorCode MFGDensityPlanCreateHalved(const MFGGrid *grid, const MFGBackend *backend,
+                                          MFGDensityMethod method, int64_t agents, double tolerance,
+                                          int levels, const double *bandwidth,
+                                          const int halvings[MFG_MAX_DIM], MFGDensityPlan *plan);
 PetscErrorCode MFGDensityPlanDestroy(MFGDensityPlan *plan);
 
-/* p, at least 3 (mean and variance come from the moments too), and S of MFGScan. */
-int MFGDensityPlanOrder(MFGDensityPlan plan);
-int MFGDensityPlanScale(MFGDensityPlan plan);
+MFGMomentShape MFGDensityPlanShape(MFGDensityPlan plan);
 MFGDensityMethod MFGDensityPlanMethod(MFGDensityPlan plan);
-/* Smallest p >= 3 with r^p / sqrt(p!) < tolerance / 3. */
+/* Smallest p >= 3 with r^p / sqrt(p!) < tolerance / 3: mean and variance need 3. */
 int MFGDensityOrder(double r, double tolerance);
 /* Cells on each side that a kernel of so many cells of width reaches. */
 int MFGDensityRadius(double cells, double tolerance);
-/* Number of monomials of total degree < order in dim variables. */
-int MFGMomentTerms(int dim, int order);
+/* The cheapest boxes and their order, by a model of the cost of one level with fixed figures. All
+ * that it looks at: cells and dimension of the domain, agents of all ranks, tolerance, and the
+ * narrowest and widest bandwidth of any level, per axis in cells. So the bits of a density depend
+ * on nothing else. Goes through exp and log, which differ between machines. */
+MFGMomentShape MFGDensityShape(const MFGBlock *domain, int64_t agents, double tolerance,
+                               const double narrowest[], const double widest[]);
+/* The shape with these halvings. */
+MFGMomentShape MFGDensityShapeOf(int dim, int64_t agents, double tolerance,
+                                 const double narrowest[], const int halvings[]);
 
 /* The largest radius of any level, in cells per axis: moments that reach so far beyond a box on
  * each side are enough for its density. 0 on unused axes and for the direct method. */
 void MFGDensityPlanRadius(MFGDensityPlan plan, int radius[MFG_MAX_DIM]);
 
-/* Not collective. Moments [extent][terms] of all agents -> the density of `block`, [owned], in a
- * fixed order of summation per cell: the same bits for any block and extent. block NULL: the grid's
- * own block; extent NULL: the whole grid, else as MFGConvolution.extent says. */
+/* Not collective. Moments [extent][boxes][terms] of all agents -> the density of `block`, [owned],
+ * in a fixed order of summation per cell: the same bits for any block and extent. block NULL: the
+ * grid's own block; extent NULL: the whole grid, else as MFGConvolution.extent says. */
 PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const MFGBlock *block,
                                   const MFGExtent *extent, const int64_t *moments, double *density);
 
@@ -57,24 +68,27 @@ PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRa
                                 double *density);
 
 /* Mean and variance per axis from the integer moments of one level, the same bits everywhere. On a
- * periodic axis the variance is the smallest over where the circle is cut, the mean that of this
- * cut. */
+ * periodic axis the variance is the smallest over the faces of boxes where the circle can be cut,
+ * the mean that of this cut. */
 typedef struct {
   double mean[MFG_MAX_DIM], variance[MFG_MAX_DIM];
 } MFGSampleStatistics;
-/* For every axis and every cell of it the sums of the terms 1, t, t^2 of that axis over the cells
- * beside it, [axis][cells][3]. Sums over all agents do not overflow. */
-int64_t MFGMarginalCount(const MFGBlock *domain);
-/* Not collective. Adds the cells of `box`; moments [extent][terms], extent NULL: the whole grid. */
-PetscErrorCode MFGMomentMarginals(const MFGBlock *domain, int order, const MFGBlock *box,
-                                  const MFGExtent *extent, const int64_t *moments,
-                                  int64_t *marginals);
+/* For every axis and every box of it the sums of the terms 1, t, t^2 of that axis over the boxes
+ * beside it, [axis][cells boxes][3]. Sums over all agents do not overflow. */
+int64_t MFGMarginalCount(const MFGBlock *domain, const MFGMomentShape *shape);
+/* Not collective. Adds the cells of `box`; moments [extent][boxes][terms], extent NULL: the whole
+ * grid. */
+PetscErrorCode MFGMomentMarginals(const MFGBlock *domain, const MFGMomentShape *shape,
+                                  const MFGBlock *box, const MFGExtent *extent,
+                                  const int64_t *moments, int64_t *marginals);
 /* Not collective. From the marginals of all agents (MFGExchangeSumInt64 adds those of ranks). */
-PetscErrorCode MFGMarginalStatistics(const MFGBlock *domain, int64_t agents, int scale,
-                                     const int64_t *marginals, MFGSampleStatistics *statistics);
+PetscErrorCode MFGMarginalStatistics(const MFGBlock *domain, const MFGMomentShape *shape,
+                                     int64_t agents, const int64_t *marginals,
+                                     MFGSampleStatistics *statistics);
 /* Both for moments of all agents on the whole grid. */
-PetscErrorCode MFGMomentStatistics(const MFGBlock *domain, int64_t agents, int order, int scale,
-                                   const int64_t *moments, MFGSampleStatistics *statistics);
+PetscErrorCode MFGMomentStatistics(const MFGBlock *domain, const MFGMomentShape *shape,
+                                   int64_t agents, const int64_t *moments,
+                                   MFGSampleStatistics *statistics);
 
 /* Scott  h = sd N^(-1/(d+4));  Silverman  h = sd (4/((d+2) N))^(1/(d+4)).  A result below 0.7 cells
  * is raised to 0.7 cells and *raised set. */

@@ -1,16 +1,33 @@
-/* The density estimate at one point: what an agent adds to its cell, and images at the boundaries.
+/* The density estimate at one point: what an agent adds to its box, and images at the boundaries.
  *
- * An agent at X in the cell with centre c has t_a = 2 (X_a - c_a) / spacing_a in [-1, 1] on axis a.
- * It adds round(t^alpha 2^S), t^alpha = t_x^k t_y^l t_z^m, to term alpha of its cell, for all
+ * Axis a of every cell is halved so often that 2^halvings equal boxes divide it. An agent at X in
+ * the box with centre c has t_a = 2^(halvings+1) (X_a - c_a) / spacing_a in [-1, 1] on axis a. It
+ * adds round(t^alpha 2^S), t^alpha = t_x^k t_y^l t_z^m, to term alpha of its box, for all
  * k + l + m < p. Terms are stored k fastest: (0,0), (1,0), .. (p-1,0), (0,1), .. (p-2,1), ..
  * (0,p-1); in 3D so for m = 0, then with p - 1 in place of p for m = 1, and so on. Term 0 is the
- * exact number of agents times 2^S. The bandwidth is not in here, only in the weights. */
+ * exact number of agents times 2^S. The boxes of a cell lie one after the other, x fastest, so that
+ * moments are arrays over cells. The bandwidth is not in here, only in the weights. */
 #pragma once
 
 #include "solvers/random.h"
 
 /* Narrow kernels and tight tolerances need at most 26. */
 #define MFG_ORDER_MAX 32
+
+/* Boxes that divide a cell along an axis: at most 8. */
+#define MFG_HALVINGS_MAX 3
+
+/* What agents deposit. */
+typedef struct {
+  int order;                 /* p: monomials of total degree < p; 0: nothing */
+  int scale;                 /* S: a term t is added as round(t 2^S) */
+  int halvings[MFG_MAX_DIM]; /* 2^halvings boxes divide a cell along the axis; 0 on unused axes */
+} MFGMomentShape;
+
+/* Boxes per cell. */
+MFG_HD int MFGMomentBoxes(const MFGMomentShape *s) {
+  return 1 << (s->halvings[0] + s->halvings[1] + s->halvings[2]);
+}
 
 /* S = min(51, 62 - ceil(log2 N)): no sum of N terms can overflow. */
 MFG_HD int MFGMomentScale(int64_t agents) {
@@ -28,6 +45,16 @@ MFG_HD int MFGMomentRow(int order, int l) {
 MFG_HD int MFGMomentPlane(int order, int m) {
   const int rest = order - m;
   return (order * (order + 1) * (order + 2) - rest * (rest + 1) * (rest + 2)) / 6;
+}
+
+/* Number of monomials of total degree < order in dim variables. */
+MFG_HD int MFGMomentTerms(int dim, int order) {
+  return dim == 1 ? order : dim == 2 ? MFGMomentRow(order, order) : MFGMomentPlane(order, order);
+}
+
+/* Integers per cell. */
+MFG_HD int MFGMomentNumbers(int dim, const MFGMomentShape *s) {
+  return MFGMomentTerms(dim, s->order) * MFGMomentBoxes(s);
 }
 
 /* t^k, k < 32, multiplied in one stated order: ((t^1 t^2) t^4) ..., by the bits of k. */
@@ -49,7 +76,7 @@ MFG_HD uint64_t MFGMomentBits(double v, double scale) {
 }
 
 /* The cell that index i beyond the grid stands for, and whether it is mirrored (odd moments change
- * sign): a kernel wider than the box folds or wraps several times. */
+ * sign, boxes their order): a kernel wider than the box folds or wraps several times. */
 MFG_HD int MFGImageCell(int cells, int periodic, int i, int *mirrored) {
   const int period = periodic ? cells : 2 * cells;
   int j = i % period;

@@ -31,13 +31,20 @@ MFG_HD double MFGCellCoordinate(const MFGAxis *a, double x) {
   return y < a->cells ? y : a->cells;
 }
 
-/* The cell of a position, and where in it: t in [-1, 1] from the lower to the upper face. */
-MFG_HD int MFGCellOf(const MFGAxis *a, double x, double *t) {
-  const double y = MFGCellCoordinate(a, x);
+/* The box of a position where 2^halvings boxes divide a cell, and where in it: t in [-1, 1] from
+ * the lower to the upper face. The product is exact: box >> halvings is the cell, for any halvings.
+ */
+MFG_HD int MFGBoxOf(const MFGAxis *a, int halvings, double x, double *t) {
+  const double y = MFGCellCoordinate(a, x) * (1 << halvings);
+  const int boxes = a->cells << halvings;
   int i = (int)y;
-  i = i < a->cells ? i : a->cells - 1;
+  i = i < boxes ? i : boxes - 1;
   *t = 2 * (y - i) - 1;
   return i;
+}
+
+MFG_HD int MFGCellOf(const MFGAxis *a, double x, double *t) {
+  return MFGBoxOf(a, 0, x, t);
 }
 
 /* Index i where it lies in 0 .. count - 1, else the nearest of these: no error of a caller reads or

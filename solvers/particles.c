@@ -264,16 +264,17 @@ typedef struct {
 } Sweep;
 
 /* Moments and drift of one level. */
-static int64_t LevelBytes(int64_t cells, int dim, int order) {
-  return (MFGMomentTerms(dim, order) + dim) * cells * (int64_t)sizeof(double);
+static int64_t LevelBytes(int64_t cells, int dim, const MFGMomentShape *shape) {
+  return (MFGMomentNumbers(dim, shape) + dim) * cells * (int64_t)sizeof(double);
 }
 
 /* Steps that fit the memory budget, whole groups of random numbers where possible. The direct
  * method needs the positions of every level. */
-static int ChunkLength(int64_t cells, int dim, MFGDensityMethod method, int order, int steps) {
+static int ChunkLength(int64_t cells, int dim, MFGDensityMethod method, const MFGMomentShape *shape,
+                       int steps) {
   const int group = MFGStepsOfGroup(dim);
   if (method == MFG_DENSITY_DIRECT) return 1;
-  int64_t fit = CHUNK_BYTES / LevelBytes(cells, dim, order);
+  int64_t fit = CHUNK_BYTES / LevelBytes(cells, dim, shape);
   if (fit > group) fit -= fit % group;
   return (int)PetscMax(1, PetscMin(fit, steps));
 }
@@ -296,8 +297,8 @@ static int64_t MostCells(const MFGSweepLayout *l) {
 
 int64_t MFGSweepChunkBytes(const MFGSweepLayout *l) {
   const int64_t cells = MostCells(l);
-  const int chunk = ChunkLength(cells, l->whole.dim, MFG_DENSITY_MOMENTS, l->order, l->steps);
-  return (chunk + 1) * LevelBytes(cells, l->whole.dim, l->order);
+  const int chunk = ChunkLength(cells, l->whole.dim, MFG_DENSITY_MOMENTS, &l->shape, l->steps);
+  return (chunk + 1) * LevelBytes(cells, l->whole.dim, &l->shape);
 }
 
 /* Where they are and where they started; in boxes with room to come, ids and travellers. */
@@ -310,21 +311,21 @@ int64_t MFGSweepAgentBytes(const MFGSweepLayout *l) {
 }
 
 MFGExchangeBytes MFGSweepBytes(const MFGSweepLayout *l, int rank) {
-  const int dim = l->whole.dim, terms = MFGMomentTerms(dim, l->order);
+  const int dim = l->whole.dim, numbers = MFGMomentNumbers(dim, &l->shape);
   const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
   const int64_t cells = MFGBlockCells(&l->whole), levels = l->steps + 1;
-  MFGExchangeBytes b = {.reduction = levels * MFGMarginalCount(&l->whole) * 8};
+  MFGExchangeBytes b = {.reduction = levels * MFGMarginalCount(&l->whole, &l->shape) * 8};
 
   if (l->decomposition == MFG_DECOMPOSITION_REPLICATED) {
-    b.reduction += levels * cells * terms * 8;
+    b.reduction += levels * cells * numbers * 8;
     if (dim > 1) b.gather = (int64_t)l->steps * dim * MFGBlockOwned(&box) * 8;
     return b;
   }
   const MFGTravellers t = MFGTravellersFor(&l->whole, l->divisions, l->agents, l->deviation);
   const MFGHalo drift = {.width = {1, dim > 1, dim > 2}, .element = 8, .fields = l->steps * dim};
-  MFGHalo moments = {.element = terms * 8, .fields = levels};
+  MFGHalo moments = {.element = numbers * 8, .fields = levels};
   for (int k = 0; k < dim; k++) moments.width[k] = l->divisions[k] > 1 ? l->radius[k] : 0;
-  const int chunk = ChunkLength(MostCells(l), dim, MFG_DENSITY_MOMENTS, l->order, l->steps);
+  const int chunk = ChunkLength(MostCells(l), dim, MFG_DENSITY_MOMENTS, &l->shape, l->steps);
   b.reduction += ((l->steps - 1) / chunk + 1) * MFG_RESIDENTS_CHECKED * 8 + 8;
   b.halo = MFGExchangeHaloBytes(&l->whole, l->divisions, rank, &drift) +
            MFGExchangeHaloBytes(&l->whole, l->divisions, rank, &moments);
@@ -334,21 +335,21 @@ MFGExchangeBytes MFGSweepBytes(const MFGSweepLayout *l, int rank) {
 }
 
 /* Statistics of the levels first .. first + count - 1 from the marginals of all boxes. */
-static PetscErrorCode Statistics(MFGParticles p, int order, int scale, const MFGExtent *extent,
-                                 int count, int64_t field, const int64_t *moments,
-                                 MFGSampleStatistics *statistics) {
-  const int64_t n = MFGMarginalCount(&p->domain);
+static PetscErrorCode Statistics(MFGParticles p, const MFGMomentShape *shape,
+                                 const MFGExtent *extent, int count, int64_t field,
+                                 const int64_t *moments, MFGSampleStatistics *statistics) {
+  const int64_t n = MFGMarginalCount(&p->domain, shape);
   int64_t *marginals;
 
   PetscFunctionBeginUser;
   PetscCall(PetscCalloc1(count * n, &marginals));
   for (int i = 0; i < count; i++)
-    PetscCall(MFGMomentMarginals(&p->domain, order, &p->grid->box, extent, moments + i * field,
+    PetscCall(MFGMomentMarginals(&p->domain, shape, &p->grid->box, extent, moments + i * field,
                                  marginals + i * n));
   PetscCall(MFGExchangeSum(p->exchange, count * n, marginals));
   for (int i = 0; i < count; i++)
     PetscCall(
-        MFGMarginalStatistics(&p->domain, p->spec.count, scale, marginals + i * n, &statistics[i]));
+        MFGMarginalStatistics(&p->domain, shape, p->spec.count, marginals + i * n, &statistics[i]));
   PetscCall(PetscFree(marginals));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -394,8 +395,8 @@ static PetscErrorCode Evaluate(Sweep *s, int first, int count, int64_t *moments)
 
   PetscFunctionBeginUser;
   if (!p->residents) PetscCall(MFGExchangeSum(p->exchange, count * s->field, moments));
-  PetscCall(Statistics(p, s->scan.order, s->scan.scale, &s->extent, count, s->field, moments,
-                       s->statistics + first));
+  PetscCall(
+      Statistics(p, &s->scan.shape, &s->extent, count, s->field, moments, s->statistics + first));
   if (p->residents && !direct) PetscCall(MFGExchangeHalo(p->exchange, &halo, moments));
   const MFGAgentRange agents = AgentsHere(p);
   for (int n = first; n < first + count; n++, moments += s->field) {
@@ -461,8 +462,8 @@ static PetscErrorCode SweepChunk(Sweep *s, int begin, int end) {
   if (begin == 0) {
     const MFGAgentRange agents = AgentsHere(p);
     PetscCall(PetscArrayzero(p->moments, s->field));
-    PetscCall(MFGBackendDeposit(p->backend, &s->scan.domain, &agents, s->scan.order, s->scan.scale,
-                                &s->extent, p->moments));
+    PetscCall(MFGBackendDeposit(p->backend, &s->scan.domain, &agents, &s->scan.shape, &s->extent,
+                                p->moments));
     if (direct) PetscCall(Evaluate(s, 0, 1, p->moments));
     if (!direct) first = 0;
   }
@@ -514,7 +515,8 @@ static PetscErrorCode Rewind(MFGParticles p) {
 PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t iteration,
                                  MFGDriftFunction drift, void *context, double *M,
                                  MFGSampleStatistics *statistics) {
-  const int dim = p->domain.dim, order = MFGDensityPlanOrder(plan);
+  const int dim = p->domain.dim;
+  const MFGMomentShape shape = MFGDensityPlanShape(plan);
   Sweep s = {.particles = p,
              .plan = plan,
              .drift = drift,
@@ -529,21 +531,20 @@ PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t i
                      .dt = p->spec.dt,
                      .nu = p->spec.nu,
                      .ghosted = (PetscBool)(p->residents != NULL),
-                     .order = order,
-                     .scale = MFGDensityPlanScale(plan),
+                     .shape = shape,
                      .extent = s.extent};
   MFGSweepLayout layout = {.whole = p->domain,
                            .decomposition = p->spec.decomposition,
                            .agents = p->spec.count,
                            .steps = p->spec.steps,
-                           .order = order};
+                           .shape = shape};
   for (int k = 0; k < MFG_MAX_DIM; k++) {
     layout.divisions[k] = p->grid->divisions[k];
     layout.radius[k] = s.halo[k];
   }
-  s.field = MFGExtentCells(&s.extent) * MFGMomentTerms(dim, order);
+  s.field = MFGExtentCells(&s.extent) * MFGMomentNumbers(dim, &shape);
   const int chunk =
-      ChunkLength(MostCells(&layout), dim, MFGDensityPlanMethod(plan), order, p->spec.steps);
+      ChunkLength(MostCells(&layout), dim, MFGDensityPlanMethod(plan), &shape, p->spec.steps);
   if ((chunk + 1) * s.field > p->moments_size) {
     PetscCall(PetscFree(p->moments));
     p->moments_size = (chunk + 1) * s.field;
@@ -592,19 +593,19 @@ PetscErrorCode MFGParticlesPaths(MFGParticles p, uint32_t iteration, MFGDriftFun
 }
 
 PetscErrorCode MFGParticlesInitialStatistics(MFGParticles p, MFGSampleStatistics *statistics) {
-  const int order = 3, scale = MFGMomentScale(p->spec.count);
+  const MFGMomentShape shape = {.order = 3, .scale = MFGMomentScale(p->spec.count)};
   const MFGBlock *block = p->residents ? &p->grid->box : &p->domain;
   const MFGExtent extent = MFGBlockWidened(block, (int[3]){0});
-  const int64_t field = MFGExtentCells(&extent) * MFGMomentTerms(p->domain.dim, order);
+  const int64_t field = MFGExtentCells(&extent) * MFGMomentNumbers(p->domain.dim, &shape);
   int64_t *moments;
 
   PetscFunctionBeginUser;
   PetscCall(Rewind(p));
   const MFGAgentRange agents = AgentsHere(p);
   PetscCall(PetscCalloc1(field, &moments));
-  PetscCall(MFGBackendDeposit(p->backend, block, &agents, order, scale, NULL, moments));
+  PetscCall(MFGBackendDeposit(p->backend, block, &agents, &shape, NULL, moments));
   if (!p->residents) PetscCall(MFGExchangeSum(p->exchange, field, moments));
-  PetscCall(Statistics(p, order, scale, &extent, 1, field, moments, statistics));
+  PetscCall(Statistics(p, &shape, &extent, 1, field, moments, statistics));
   PetscCall(PetscFree(moments));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

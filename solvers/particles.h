@@ -65,7 +65,8 @@ typedef struct {
   int divisions[MFG_MAX_DIM];
   MFGDecomposition decomposition;
   int64_t agents;
-  int steps, order;
+  int steps;
+  MFGMomentShape shape;
   int radius[MFG_MAX_DIM]; /* of the kernel, in cells */
   double deviation;        /* sqrt(2 nu dt) */
 } MFGSweepLayout;

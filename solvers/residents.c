@@ -267,9 +267,9 @@ PetscErrorCode MFGResidentsStep(MFGResidents r, MFGScan *scan) {
   arrived.count -= stayed;
   arrived.id += stayed;
   for (int k = 0; k < r->grid->box.dim; k++) arrived.position[k] += stayed;
-  if (scan->order && arrived.count)
-    PetscCall(MFGBackendDeposit(r->backend, &scan->domain, &arrived, scan->order, scan->scale,
-                                &scan->extent, scan->moments));
+  if (scan->shape.order && arrived.count)
+    PetscCall(MFGBackendDeposit(r->backend, &scan->domain, &arrived, &scan->shape, &scan->extent,
+                                scan->moments));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -51,21 +51,26 @@ static inline double TestNormal(uint64_t *state) {
   return sqrt(-2 * log(u)) * cos(2 * PETSC_PI * v);
 }
 
-/* What a deposit is, written out: each agent in the cell that holds it, term after term. An
- * independent check of the kernels. */
-static inline void DepositByDefinition(const MFGBlock *b, const MFGAgentRange *agents, int order,
-                                       int scale, int64_t *moments) {
-  const int terms = MFGMomentTerms(b->dim, order);
+/* What a deposit is, written out: each agent in the box of the cell that holds it, term after term.
+ * An independent check of the kernels. */
+static inline void DepositByDefinition(const MFGBlock *b, const MFGAgentRange *agents,
+                                       const MFGMomentShape *shape, int64_t *moments) {
+  const int order = shape->order, scale = shape->scale;
+  const int terms = MFGMomentTerms(b->dim, order), *halvings = shape->halvings;
   for (int64_t i = 0; i < agents->count; i++) {
-    int cell[3] = {0, 0, 0};
+    int cell[3] = {0, 0, 0}, part[3] = {0, 0, 0};
     double t[3] = {0, 0, 0};
     for (int k = 0; k < b->dim; k++) {
+      const int parts = (int)pow(2, halvings[k]);
       const double cells = (agents->position[k][i] - b->lower[k]) / b->spacing[k];
       cell[k] = PetscMax(0, PetscMin(b->cells[k] - 1, (int)cells));
-      t[k] = 2 * (cells - cell[k]) - 1;
+      part[k] = PetscMin(parts - 1, (int)((cells - cell[k]) * parts));
+      t[k] = 2 * (parts * (cells - cell[k]) - part[k]) - 1;
     }
-    int64_t *term =
-        moments + (((int64_t)cell[2] * b->cells[1] + cell[1]) * b->cells[0] + cell[0]) * terms;
+    const int64_t c = ((int64_t)cell[2] * b->cells[1] + cell[1]) * b->cells[0] + cell[0];
+    const int x = (int)pow(2, halvings[0]), y = (int)pow(2, halvings[1]);
+    int64_t *term = moments + c * MFGMomentNumbers(b->dim, shape) +
+                    ((part[2] * y + part[1]) * x + part[0]) * terms;
     for (int m = 0; m < (b->dim > 2 ? order : 1); m++)
       for (int l = 0; l < (b->dim > 1 ? order - m : 1); l++)
         for (int k = 0; k < order - m - l; k++)

@@ -1,3 +1,5 @@
+add_executable(bench_boxes bench/bench_boxes.c)
+target_link_libraries(bench_boxes PRIVATE mfg_solvers)
 add_executable(bench_sweep bench/bench_sweep.c)
 target_link_libraries(bench_sweep PRIVATE mfg_solvers)
 

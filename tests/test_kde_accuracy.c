@@ -8,6 +8,7 @@ typedef struct {
   Box box;
   double h[3]; /* in cells */
   double tolerance;
+  int halvings[3];
 } Case;
 
 static MFGAgentRange Crowd(const MFGBlock *b, int64_t count, uint64_t seed) {
@@ -33,14 +34,14 @@ static void Release(MFGAgentRange *a) {
 }
 
 /* In 3D by the definition, so that the density there does not rest on the kernel. */
-static void Deposit(const MFGBlock *b, const MFGAgentRange *agents, int order, int scale,
+static void Deposit(const MFGBlock *b, const MFGAgentRange *agents, const MFGMomentShape *shape,
                     int64_t *moments) {
   const MFGBackend *backend;
   MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
   if (b->dim == 3)
-    DepositByDefinition(b, agents, order, scale, moments);
+    DepositByDefinition(b, agents, shape, moments);
   else
-    MFG_OK(MFGBackendDeposit(backend, b, agents, order, scale, NULL, moments));
+    MFG_OK(MFGBackendDeposit(backend, b, agents, shape, NULL, moments));
 }
 
 /* Both densities of the agents; returns the error relative to the largest value. */
@@ -54,16 +55,17 @@ static double Compare(const Case *c, const MFGAgentRange *agents, int *order, do
   CreateGrid(PETSC_COMM_SELF, &c->box, &grid);
   MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
   for (int k = 0; k < 3; k++) h[k] = c->h[k] * grid.block.spacing[k];
-  MFG_OK(MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, agents->count, c->tolerance, 1,
-                              h, &plan));
+  MFG_OK(MFGDensityPlanCreateHalved(&grid, backend, MFG_DENSITY_MOMENTS, agents->count,
+                                    c->tolerance, 1, h, c->halvings, &plan));
   MFG_OK(MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_DIRECT, agents->count, c->tolerance, 1, h,
                               &direct));
-  *order = MFGDensityPlanOrder(plan);
-  const int64_t cells = MFGBlockCells(&grid.block), terms = MFGMomentTerms(c->box.dim, *order);
-  moments = calloc(cells * terms, sizeof *moments);
+  const MFGMomentShape shape = MFGDensityPlanShape(plan);
+  const int64_t cells = MFGBlockCells(&grid.block), numbers = MFGMomentNumbers(c->box.dim, &shape);
+  *order = shape.order;
+  moments = calloc(cells * numbers, sizeof *moments);
   m = malloc(cells * sizeof *m);
   d = malloc(cells * sizeof *d);
-  Deposit(&grid.block, agents, *order, MFGDensityPlanScale(plan), moments);
+  Deposit(&grid.block, agents, &shape, moments);
   MFG_OK(MFGDensityEvaluate(plan, 0, NULL, NULL, moments, m));
   MFG_OK(MFGDensityDirect(direct, 0, agents, d));
   const double error = LargestError(cells, m, d, &largest);
@@ -87,14 +89,17 @@ static const Box boxes[] = {
     {2, {26, 11}, {0, -1}, {3, 0}, {W, P}}, {2, {4, 21}, {0, 0}, {1, 1}, {P, P}}};
 #define BOXES (sizeof boxes / sizeof boxes[0])
 
+/* Cells whole (s = 0) and halved up to three times, another number of times on each axis. */
 static void MomentsMeetTolerance(void **state) {
   (void)state;
-  static const double widths[] = {0.7, 1, 1.2, 1.5, 2, 3.7, 8}, tolerances[] = {1e-10, 1e-6, 1e-3};
-  double worst[3] = {0};
+  static const double widths[] = {0.7, 1, 1.2, 1.5, 2, 3.7, 8},
+                      tolerances[] = {1e-13, 1e-10, 1e-6, 1e-3};
+  double worst[4] = {0};
   for (size_t b = 0; b < BOXES; b++)
     for (int i = 0; i < 7; i++)
-      for (int t = 0; t < 3; t++) {
-        Case c = {boxes[b], {widths[i], widths[(i + 2) % 7]}, tolerances[t]};
+      for (int e = boxes[b].dim > 1 ? 4 : 0; e < 16; e++) {
+        const int t = e / 4, s = e % 4, y = boxes[b].dim > 1 && s ? (s + i) % 4 : 0;
+        Case c = {boxes[b], {widths[i], widths[(i + 2) % 7]}, tolerances[t], {s, y}};
         int order;
         double mass;
         MFGGrid grid;
@@ -104,15 +109,16 @@ static void MomentsMeetTolerance(void **state) {
         const double error = Compare(&c, &crowd, &order, &mass);
         Release(&crowd);
         if (error > tolerances[t])
-          fail_msg("box %zu, h = %g and %g cells, p = %d: error %.3g above the tolerance %g", b,
-                   c.h[0], c.h[1], order, error, tolerances[t]);
+          fail_msg("box %zu, h = %g and %g cells, halved %d and %d times, p = %d: error %.3g above "
+                   "the tolerance %g",
+                   b, c.h[0], c.h[1], s, y, order, error, tolerances[t]);
         worst[t] = PetscMax(worst[t], error / tolerances[t]);
         /* The lattice sum of the narrowest kernel is 1 to 6e-5, from 1.2 cells on to 1e-12. */
         const double least = c.box.dim == 1 ? c.h[0] : PetscMin(c.h[0], c.h[1]);
         MFG_ASSERT_NEAR(mass, 1, least < 1 ? 2e-4 : least < 1.2 ? 1e-8 : 1e-12);
       }
-  print_message("largest error / tolerance at 1e-10, 1e-6, 1e-3: %.2g %.2g %.2g\n", worst[0],
-                worst[1], worst[2]);
+  print_message("largest error / tolerance at 1e-13, 1e-10, 1e-6, 1e-3: %.2g %.2g %.2g %.2g\n",
+                worst[0], worst[1], worst[2], worst[3]);
 }
 
 static const Box rooms[] = {{3, {9, 13, 11}, {0, -1, 2}, {1, 2, 4}, {W, P, W}},
@@ -128,9 +134,12 @@ static void MomentsMeetToleranceInThreeDimensions(void **state) {
   double worst[3] = {0};
   for (size_t b = 0; b < ROOMS; b++)
     for (int i = 0; i < 5; i++)
-      for (int t = 0; t < 3; t++) {
-        const Case c = {
-            rooms[b], {widths[i], widths[(i + 2) % 5], widths[(i + 4) % 5]}, tolerances[t]};
+      for (int e = 0; e < 6; e++) {
+        const int t = e % 3, s = e / 3;
+        const Case c = {rooms[b],
+                        {widths[i], widths[(i + 2) % 5], widths[(i + 4) % 5]},
+                        tolerances[t],
+                        {s * (1 + i % 2), s * ((i + t) % 3), s * (2 - i % 2)}};
         int order;
         double mass;
         MFGGrid grid;
@@ -140,8 +149,10 @@ static void MomentsMeetToleranceInThreeDimensions(void **state) {
         const double error = Compare(&c, &crowd, &order, &mass);
         Release(&crowd);
         if (error > tolerances[t])
-          fail_msg("room %zu, h = %g, %g and %g cells, p = %d: error %.3g above %g", b, c.h[0],
-                   c.h[1], c.h[2], order, error, tolerances[t]);
+          fail_msg("room %zu, h = %g, %g and %g cells, halved %d, %d and %d times, p = %d: error "
+                   "%.3g above %g",
+                   b, c.h[0], c.h[1], c.h[2], c.halvings[0], c.halvings[1], c.halvings[2], order,
+                   error, tolerances[t]);
         worst[t] = PetscMax(worst[t], error / tolerances[t]);
         const double least = PetscMin(c.h[0], PetscMin(c.h[1], c.h[2]));
         MFG_ASSERT_NEAR(mass, 1, least < 1 ? 2e-4 : 1e-12);
@@ -189,12 +200,11 @@ static void PublishedErrorOfOrderFive(void **state) {
     middle.count[k] = 6;
   }
   const MFGConvolution job = {.block = middle,
-                              .order = ORDER,
-                              .scale = MFGMomentScale(N),
+                              .shape = {.order = ORDER, .scale = MFGMomentScale(N)},
                               .agents = N,
                               .radius = {RADIUS, RADIUS, RADIUS},
                               .weights = {weights[0], weights[0], weights[0]}};
-  DepositByDefinition(&grid.block, &crowd, ORDER, job.scale, moments);
+  DepositByDefinition(&grid.block, &crowd, &job.shape, moments);
   MFG_OK(MFGBackendConvolve(backend, &job, moments, m));
   MFG_OK(MFGBackendDirect(backend, &middle, N, (const double *const *)crowd.position, h, d));
   const double error = LargestError(SIDE * 36, m, d, &largest) / largest;
@@ -204,14 +214,17 @@ static void PublishedErrorOfOrderFive(void **state) {
   MFG_OK(MFGGridDestroy(&grid));
 }
 
-/* The hardest case: one agent in the corner of a cell, up to d^(p/2) times the tolerance. */
+/* The hardest case: one agent in the corner of a box, up to d^(p/2) times the tolerance. The corner
+ * of a cell is one of a box however often cells are halved. */
 static void LoneAgent(void **state) {
   (void)state;
   static const double widths[] = {0.7, 1, 2, 5}, tolerances[] = {1e-10, 1e-6};
   for (size_t b = 0; b < BOXES; b++)
     for (int i = 0; i < 4; i++)
-      for (int t = 0; t < 2; t++) {
-        const Case c = {boxes[b], {widths[i], widths[i]}, tolerances[t]};
+      for (int e = 0; e < 8; e++) {
+        const int t = e % 2, s = e / 2;
+        const Case c = {
+            boxes[b], {widths[i], widths[i]}, tolerances[t], {s, boxes[b].dim > 1 ? s : 0}};
         double x = c.box.lower[0] + 2 * (c.box.upper[0] - c.box.lower[0]) / c.box.cells[0];
         double y = c.box.lower[1] + 3 * (c.box.upper[1] - c.box.lower[1]) / c.box.cells[1], mass;
         MFGAgentRange agent = {.id_stride = 1, .count = 1, .position = {&x, &y}};
@@ -276,23 +289,26 @@ typedef struct {
   double *whole;
 } Made;
 
-static void MakeConvolution(const Box *box, int order, const int radius[3], Made *m) {
+static void MakeConvolution(const Box *box, int order, const int halvings[3], const int radius[3],
+                            Made *m) {
   CreateGrid(PETSC_COMM_SELF, box, &m->grid);
   const MFGBlock *g = &m->grid.block;
-  const int64_t cells = MFGBlockCells(g), terms = MFGMomentTerms(g->dim, order);
-  const int scale = MFGMomentScale(AGENTS);
+  const int64_t cells = MFGBlockCells(g);
+  const int most = order * 64 << MFG_HALVINGS_MAX;
   uint64_t seed = 3;
   m->crowd = Crowd(g, AGENTS, 9);
-  m->job = (MFGConvolution){.block = *g, .order = order, .scale = scale, .agents = AGENTS};
-  m->weights = malloc(3 * order * 64 * sizeof(double));
-  for (int i = 0; i < 3 * order * 64; i++) m->weights[i] = TestUniform(&seed) - 0.3;
+  m->job = (MFGConvolution){
+      .block = *g, .shape = {.order = order, .scale = MFGMomentScale(AGENTS)}, .agents = AGENTS};
+  m->weights = malloc(3 * most * sizeof(double));
+  for (int i = 0; i < 3 * most; i++) m->weights[i] = TestUniform(&seed) - 0.3;
   for (int k = 0; k < 3; k++) {
+    m->job.shape.halvings[k] = k < g->dim ? halvings[k] : 0;
     m->job.radius[k] = radius[k];
-    m->job.weights[k] = m->weights + k * order * 64;
+    m->job.weights[k] = m->weights + k * most;
   }
-  m->moments = calloc(cells * terms, sizeof *m->moments);
+  m->moments = calloc(cells * MFGMomentNumbers(g->dim, &m->job.shape), sizeof *m->moments);
   m->whole = malloc(cells * sizeof *m->whole);
-  Deposit(g, &m->crowd, order, scale, m->moments);
+  Deposit(g, &m->crowd, &m->job.shape, m->moments);
   MFG_OK(MFGDensityOps_CPU_baseline.convolve(&m->job, m->moments, m->whole));
 }
 
@@ -308,11 +324,11 @@ static void DropConvolution(Made *m) {
  * and hold rubbish. */
 static int64_t *CutMoments(const Made *m, const MFGExtent *e) {
   const MFGBlock *g = &m->grid.block;
-  const int64_t terms = MFGMomentTerms(g->dim, m->job.order);
-  int64_t *part = malloc(MFGExtentCells(e) * terms * sizeof *part), *out = part;
+  const int64_t numbers = MFGMomentNumbers(g->dim, &m->job.shape);
+  int64_t *part = malloc(MFGExtentCells(e) * numbers * sizeof *part), *out = part;
   for (int z = 0; z < e->count[2]; z++)
     for (int y = 0; y < e->count[1]; y++)
-      for (int x = 0; x < e->count[0]; x++, out += terms) {
+      for (int x = 0; x < e->count[0]; x++, out += numbers) {
         int at[3] = {e->start[0] + x, e->start[1] + y, e->start[2] + z}, there = 1;
         for (int k = 0; k < 3; k++) {
           const int inside = ((at[k] % g->cells[k]) + g->cells[k]) % g->cells[k];
@@ -320,8 +336,8 @@ static int64_t *CutMoments(const Made *m, const MFGExtent *e) {
           at[k] = inside;
         }
         const int64_t cell = ((int64_t)at[2] * g->cells[1] + at[1]) * g->cells[0] + at[0];
-        for (int t = 0; t < terms; t++)
-          out[t] = there ? m->moments[cell * terms + t] : INT64_C(1) << 60;
+        for (int t = 0; t < numbers; t++)
+          out[t] = there ? m->moments[cell * numbers + t] : INT64_C(1) << 60;
       }
   return part;
 }
@@ -376,11 +392,12 @@ static const Box divided[] = {{1, {37, 1, 1}, {-1, 0, 0}, {2, 1, 1}, {W, P, P}},
 static void SameBitsForAnyBoxAndExtent(void **state) {
   (void)state;
   static const int divisions[][3] = {{1, 1, 1}, {2, 1, 1}, {1, 2, 2}, {3, 2, 1}, {2, 2, 2}};
-  static const int radii[][3] = {{2, 2, 2}, {5, 2, 3}, {9, 9, 9}, {1, 4, 8}};
+  static const int radii[][3] = {{2, 2, 2}, {5, 2, 3}, {9, 9, 9}, {1, 4, 8}, {5, 2, 3}};
+  static const int halvings[][3] = {{0}, {0}, {0}, {1, 0, 1}, {2, 1, 0}};
   for (size_t b = 0; b < DIVIDED; b++)
-    for (int r = 0; r < 4; r++) {
+    for (int r = 0; r < 5; r++) {
       Made m;
-      MakeConvolution(&divided[b], 5, radii[r], &m);
+      MakeConvolution(&divided[b], r < 3 ? 5 : 4, halvings[r], radii[r], &m);
       const MFGBlock *g = &m.grid.block;
       for (int d = 0; d < 5; d++) {
         int parts[3], all = 1;
@@ -404,7 +421,7 @@ static void ShortExtentIsRefused(void **state) {
   (void)state;
   const MFGBackend *backend;
   Made m;
-  MakeConvolution(&divided[5], 5, (int[]){3, 2, 2}, &m);
+  MakeConvolution(&divided[5], 5, (int[]){0, 0, 1}, (int[]){3, 2, 2}, &m);
   MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
   MFGConvolution job = m.job;
   job.block.start[0] = 5;
@@ -428,14 +445,16 @@ static void KernelDepositsTheDefinition(void **state) {
       CreateGrid(PETSC_COMM_SELF, &divided[b], &grid);
       MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
       const MFGBlock *g = &grid.block;
-      const int64_t count = MFGBlockCells(g) * MFGMomentTerms(g->dim, order);
-      const int scale = MFGMomentScale(AGENTS);
+      /* From order 6 on cells are halved, on each axis another number of times. */
+      MFGMomentShape shape = {order, MFGMomentScale(AGENTS), {0}};
+      for (int k = 0; k < g->dim && order > 5; k++) shape.halvings[k] = (order + k) % 4;
+      const int64_t count = MFGBlockCells(g) * MFGMomentNumbers(g->dim, &shape);
       MFGAgentRange crowd = Crowd(g, AGENTS, 9);
       int64_t *kernel = calloc(count, sizeof *kernel), *definition = calloc(count, sizeof *kernel);
-      MFG_OK(MFGBackendDeposit(backend, g, &crowd, order, scale, NULL, kernel));
-      DepositByDefinition(g, &crowd, order, scale, definition);
+      MFG_OK(MFGBackendDeposit(backend, g, &crowd, &shape, NULL, kernel));
+      DepositByDefinition(g, &crowd, &shape, definition);
       for (int64_t i = 0; i < count; i++)
-        MFG_ASSERT_NEAR(ldexp((double)(kernel[i] - definition[i]), -scale), 0, 1e-11);
+        MFG_ASSERT_NEAR(ldexp((double)(kernel[i] - definition[i]), -shape.scale), 0, 1e-11);
       free(kernel);
       free(definition);
       Release(&crowd);
@@ -450,22 +469,23 @@ static void SameBitsForAnyVariant(void **state) {
   const MFGAgentsOps *agents[] = {&MFGAgentsOps_CPU_v3, &MFGAgentsOps_CPU_v4};
   const MFGDensityOps *density[] = {&MFGDensityOps_CPU_v3, &MFGDensityOps_CPU_v4};
   const int have[] = {__builtin_cpu_supports("avx2"), __builtin_cpu_supports("avx512dq")};
-  for (size_t b = 0; b < DIVIDED; b++) {
+  for (size_t b = 0; b < 2 * DIVIDED; b++) {
     Made m;
-    MakeConvolution(&divided[b], 7, (int[]){9, 9, 9}, &m);
+    const int halvings[2][3] = {{0}, {2, 1, 1}}, cut = b >= DIVIDED;
+    MakeConvolution(&divided[b % DIVIDED], cut ? 5 : 7, halvings[cut], (int[]){9, 9, 9}, &m);
     const MFGBlock *g = &m.grid.block;
     const double h[3] = {2 * g->spacing[0], 3 * g->spacing[1], 1.3 * g->spacing[2]};
     const double *const *position = (const double *const *)m.crowd.position;
-    const int64_t cells = MFGBlockCells(g), terms = MFGMomentTerms(g->dim, 7);
+    const int64_t cells = MFGBlockCells(g), field = cells * MFGMomentNumbers(g->dim, &m.job.shape);
     double *oracle = malloc(cells * sizeof *oracle), *part = malloc(cells * sizeof *part);
-    int64_t *baseline = calloc(cells * terms, sizeof *baseline);
-    MFG_OK(MFGAgentsOps_CPU_baseline.deposit(g, &m.crowd, 7, m.job.scale, NULL, baseline));
+    int64_t *baseline = calloc(field, sizeof *baseline);
+    MFG_OK(MFGAgentsOps_CPU_baseline.deposit(g, &m.crowd, &m.job.shape, NULL, baseline));
     MFG_OK(MFGDensityOps_CPU_baseline.direct(g, AGENTS, position, h, oracle));
     for (int v = 0; v < 2; v++) {
       if (!have[v]) continue;
-      int64_t *again = calloc(cells * terms, sizeof *again);
-      MFG_OK(agents[v]->deposit(g, &m.crowd, 7, m.job.scale, NULL, again));
-      assert_memory_equal(again, baseline, cells * terms * sizeof *again);
+      int64_t *again = calloc(field, sizeof *again);
+      MFG_OK(agents[v]->deposit(g, &m.crowd, &m.job.shape, NULL, again));
+      assert_memory_equal(again, baseline, field * sizeof *again);
       free(again);
       MFG_OK(density[v]->convolve(&m.job, m.moments, part));
       assert_memory_equal(part, m.whole, cells * sizeof *part);
@@ -495,7 +515,9 @@ static void PlanOnABoxAndAgentsByIds(void **state) {
     for (int n = 0; n < 2; n++)
       for (int k = 0; k < g->dim; k++)
         h[0][n * g->dim + k] = (n == k % 2 ? 1 : 1.5) * g->spacing[k];
-    MFG_OK(MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, AGENTS, 1e-3, 2, h[0], &plan));
+    const int halvings[3] = {b % 3, g->dim > 1, g->dim > 2};
+    MFG_OK(MFGDensityPlanCreateHalved(&grid, backend, MFG_DENSITY_MOMENTS, AGENTS, 1e-3, 2, h[0],
+                                      halvings, &plan));
     MFG_OK(
         MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_DIRECT, AGENTS, 1e-3, 2, h[0], &direct));
     Made m = {.grid = grid, .crowd = Crowd(g, AGENTS, 4)};
@@ -505,10 +527,10 @@ static void PlanOnABoxAndAgentsByIds(void **state) {
     /* 1.5 sqrt(-2 log 1e-4) - 1/2 = 5.9 */
     for (int k = 0; k < 3; k++) assert_int_equal(m.job.radius[k], k < g->dim ? 6 : 0);
     const int64_t cells = MFGBlockCells(g);
-    m.job.order = MFGDensityPlanOrder(plan);
-    m.moments = calloc(cells * MFGMomentTerms(g->dim, m.job.order), sizeof *m.moments);
+    m.job.shape = MFGDensityPlanShape(plan);
+    m.moments = calloc(cells * MFGMomentNumbers(g->dim, &m.job.shape), sizeof *m.moments);
     m.whole = malloc(cells * sizeof *m.whole);
-    Deposit(g, &m.crowd, m.job.order, MFGDensityPlanScale(plan), m.moments);
+    Deposit(g, &m.crowd, &m.job.shape, m.moments);
     MFGBlock box = *g;
     box.start[0] = 1;
     box.count[0] -= 2;

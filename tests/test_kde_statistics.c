@@ -6,22 +6,24 @@
 #define W MFG_BOUNDARY_NOFLUX
 #define P MFG_BOUNDARY_PERIODIC
 
-static MFGSampleStatistics Statistics(const Box *box, const MFGAgentRange *agents, int order) {
+static MFGSampleStatistics Statistics(const Box *box, const MFGAgentRange *agents,
+                                      MFGMomentShape shape) {
   MFGGrid grid;
   const MFGBackend *backend;
   MFGSampleStatistics s;
   CreateGrid(PETSC_COMM_SELF, box, &grid);
   MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
-  const int scale = MFGMomentScale(agents->count);
-  int64_t *m = calloc(MFGBlockCells(&grid.block) * MFGMomentTerms(box->dim, order), sizeof *m);
-  MFG_OK(MFGBackendDeposit(backend, &grid.block, agents, order, scale, NULL, m));
-  MFG_OK(MFGMomentStatistics(&grid.block, agents->count, order, scale, m, &s));
+  shape.scale = MFGMomentScale(agents->count);
+  int64_t *m = calloc(MFGBlockCells(&grid.block) * MFGMomentNumbers(box->dim, &shape), sizeof *m);
+  MFG_OK(MFGBackendDeposit(backend, &grid.block, agents, &shape, NULL, m));
+  MFG_OK(MFGMomentStatistics(&grid.block, &shape, agents->count, m, &s));
   free(m);
   MFG_OK(MFGGridDestroy(&grid));
   return s;
 }
 
-/* Against the two-pass sums over the positions; the two axes differ in everything. */
+/* Against the two-pass sums over the positions, whatever the boxes; the two axes differ in
+ * everything. */
 static void MeanAndVariance(void **state) {
   (void)state;
   enum { N = 5000 };
@@ -33,8 +35,9 @@ static void MeanAndVariance(void **state) {
     x[1][i] = 10 + sqrt(TestUniform(&seed));
   }
   const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x[0], x[1]}};
-  for (int order = 3; order < 7; order += 3) {
-    const MFGSampleStatistics s = Statistics(&box, &agents, order);
+  for (int i = 0; i < 6; i++) {
+    const MFGMomentShape shape = {i == 1 ? 6 : 3, 0, {i / 2, i > 2 ? 5 - i : i}};
+    const MFGSampleStatistics s = Statistics(&box, &agents, shape);
     for (int k = 0; k < 2; k++) {
       long double mean = 0, variance = 0;
       for (int i = 0; i < N; i++) mean += x[k][i] / (long double)N;
@@ -50,10 +53,10 @@ static void MeanAndVariance(void **state) {
  * those of the whole. */
 static void MarginalsOfBoxesInThreeDimensions(void **state) {
   (void)state;
-  enum { N = 4000, ORDER = 4, TERMS = 20 };
+  enum { N = 4000, TERMS = 20 * 8, MARGINALS = 3 * (28 + 23 + 36) };
   const Box box = {3, {14, 23, 9}, {-1, 10, 5}, {3, 11, 7}, {W, P, W}};
   static double x[3][N];
-  static int64_t whole[3 * 46], sum[3 * 46];
+  static int64_t whole[MARGINALS], sum[MARGINALS];
   uint64_t seed = 4;
   MFGGrid grid;
   MFGSampleStatistics s;
@@ -65,17 +68,17 @@ static void MarginalsOfBoxesInThreeDimensions(void **state) {
   const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x[0], x[1], x[2]}};
   CreateGrid(PETSC_COMM_SELF, &box, &grid);
   const MFGBlock *g = &grid.block;
-  const int scale = MFGMomentScale(N);
+  const MFGMomentShape shape = {4, MFGMomentScale(N), {1, 0, 2}};
   int64_t *m = calloc(MFGBlockCells(g) * TERMS, sizeof *m);
-  DepositByDefinition(g, &agents, ORDER, scale, m);
-  assert_int_equal(MFGMarginalCount(g), 3 * 46);
-  MFG_OK(MFGMomentMarginals(g, ORDER, g, NULL, m, whole));
+  DepositByDefinition(g, &agents, &shape, m);
+  assert_int_equal(MFGMarginalCount(g, &shape), MARGINALS);
+  MFG_OK(MFGMomentMarginals(g, &shape, g, NULL, m, whole));
   for (int more = -1; more < 2; more++) {
     memset(sum, 0, sizeof sum);
     for (int rank = 0; rank < 12; rank++) {
       const MFGBlock part = MFGBoxOfRank(g, (int[]){2, 3, 2}, rank);
       if (more < 0) {
-        MFG_OK(MFGMomentMarginals(g, ORDER, &part, NULL, m, sum));
+        MFG_OK(MFGMomentMarginals(g, &shape, &part, NULL, m, sum));
         continue;
       }
       const MFGExtent e = MFGBlockWidened(&part, (int[]){more, 2 * more, 3 * more});
@@ -87,12 +90,12 @@ static void MarginalsOfBoxesInThreeDimensions(void **state) {
         for (int t = 0; t < TERMS; t++)
           out[t] = inside ? m[((k * 23 + j) * 14 + i) * TERMS + t] : INT64_C(1) << 60;
       }
-      MFG_OK(MFGMomentMarginals(g, ORDER, &part, &e, cut, sum));
+      MFG_OK(MFGMomentMarginals(g, &shape, &part, &e, cut, sum));
       free(cut);
     }
     assert_memory_equal(sum, whole, sizeof sum);
   }
-  MFG_OK(MFGMarginalStatistics(g, N, scale, whole, &s));
+  MFG_OK(MFGMarginalStatistics(g, &shape, N, whole, &s));
   for (int k = 0; k < 3; k++) {
     long double mean = 0, variance = 0;
     for (int i = 0; i < N; i++) mean += x[k][i] / (long double)N;
@@ -101,7 +104,7 @@ static void MarginalsOfBoxesInThreeDimensions(void **state) {
     MFG_ASSERT_NEAR(s.variance[k] / (double)variance, 1, 1e-12);
   }
   PetscCallVoid(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
-  assert_int_not_equal(MFGMarginalStatistics(g, N + 1, scale, whole, &s), 0);
+  assert_int_not_equal(MFGMarginalStatistics(g, &shape, N + 1, whole, &s), 0);
   PetscCallVoid(PetscPopErrorHandler());
   free(m);
   MFG_OK(MFGGridDestroy(&grid));
@@ -123,9 +126,11 @@ static void CircleIsCutWhereVarianceIsSmallest(void **state) {
     variance += y * y / (long double)N;
   }
   const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x}};
-  const MFGSampleStatistics s = Statistics(&box, &agents, 3);
-  MFG_ASSERT_NEAR(s.mean[0], (double)mean, 1e-12);
-  MFG_ASSERT_NEAR(s.variance[0], (double)(variance - mean * mean), 1e-12);
+  for (int halvings = 0; halvings <= MFG_HALVINGS_MAX; halvings++) {
+    const MFGSampleStatistics s = Statistics(&box, &agents, (MFGMomentShape){3, 0, {halvings}});
+    MFG_ASSERT_NEAR(s.mean[0], (double)mean, 1e-12);
+    MFG_ASSERT_NEAR(s.variance[0], (double)(variance - mean * mean), 1e-12);
+  }
 }
 
 static void BandwidthRules(void **state) {
@@ -156,13 +161,17 @@ static void OrderAndErrors(void **state) {
   CreateGrid(PETSC_COMM_SELF, &box, &grid);
   MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
   /* r = 1/4: r^8 / sqrt(8!) = 7.6e-8, r^12 / sqrt(12!) = 2.7e-12; r = 1/16 with 1e-2: the least, 3.
-   */
-  static const double c[][3] = {{2, 1e-6, 8}, {2, 1e-10, 12}, {8, 1e-2, 3}};
-  for (int i = 0; i < 3; i++) {
+   * Halved twice, r = 1/16: (1/16)^5 / sqrt(5!) = 8.7e-8, (1/16)^8 / sqrt(8!) = 1.2e-12. */
+  static const double c[][4] = {
+      {2, 1e-6, 8, 0}, {2, 1e-10, 12, 0}, {8, 1e-2, 3, 0}, {2, 1e-6, 5, 2}, {2, 1e-10, 8, 2}};
+  for (int i = 0; i < 5; i++) {
     const double h = c[i][0] / 50;
-    MFG_OK(MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, 1000, c[i][1], 1, &h, &plan));
-    assert_int_equal(MFGDensityPlanOrder(plan), (int)c[i][2]);
-    assert_int_equal(MFGDensityPlanScale(plan), 51);
+    MFG_OK(MFGDensityPlanCreateHalved(&grid, backend, MFG_DENSITY_MOMENTS, 1000, c[i][1], 1, &h,
+                                      (int[3]){(int)c[i][3]}, &plan));
+    const MFGMomentShape shape = MFGDensityPlanShape(plan);
+    assert_int_equal(shape.order, (int)c[i][2]);
+    assert_int_equal(shape.scale, 51);
+    assert_int_equal(shape.halvings[0], (int)c[i][3]);
     MFG_OK(MFGDensityPlanDestroy(&plan));
   }
   const double narrow = 0.69 / 50, good = 2.0 / 50;
@@ -175,6 +184,36 @@ static void OrderAndErrors(void **state) {
       MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, 0, 1e-6, 1, &good, &plan), 0);
   PetscCallVoid(PetscPopErrorHandler());
   MFG_OK(MFGGridDestroy(&grid));
+}
+
+/* What the model of the cost chooses. One line of eight terms in place of two is worth it in 1D
+ * where cells are crowded; a kernel narrow on one axis wants parts of that axis alone; a narrow one
+ * with many terms wants parts where cells are crowded; else cells stay whole. */
+static void PlanChoosesBoxes(void **state) {
+  (void)state;
+  static const struct {
+    Box box;
+    int64_t agents;
+    double h[3], tolerance;
+    int halvings[3], order;
+  } c[] = {{{1, {100}, {0}, {1, 1, 1}, {W}}, 50000, {2}, 1e-6, {0}, 8},
+           {{1, {100}, {0}, {1, 1, 1}, {W}}, 50000, {2}, 1e-10, {2}, 8},
+           {{1, {100}, {0}, {1, 1, 1}, {W}}, 50, {2}, 1e-10, {0}, 12},
+           {{2, {256, 256}, {0}, {1, 1, 1}, {W, P}}, 1000000, {2, 2}, 1e-6, {0}, 8},
+           {{2, {64, 64}, {0}, {1, 1, 1}, {W, P}}, 300000, {3, 0.8}, 1e-8, {0, 2}, 8},
+           {{2, {64, 64}, {0}, {1, 1, 1}, {W, P}}, 1000000, {0.8, 0.8}, 1e-10, {1, 1}, 13},
+           {{3, {48, 24, 24}, {0}, {1, 1, 1}, {W, P, W}}, 200000, {2, 2, 2}, 1e-6, {0}, 8},
+           {{3, {24, 24, 24}, {0}, {1, 1, 1}, {W, P, W}}, 1000000, {3, 3, 1}, 1e-6, {0, 0, 1}, 8},
+           {{3, {8, 8, 8}, {0}, {1, 1, 1}, {W, P, W}}, 1000000, {2, 2, 2}, 1e-10, {1, 1, 1}, 9}};
+  for (size_t i = 0; i < sizeof c / sizeof c[0]; i++) {
+    MFGGrid grid;
+    CreateGrid(PETSC_COMM_SELF, &c[i].box, &grid);
+    const MFGMomentShape s =
+        MFGDensityShape(&grid.block, c[i].agents, c[i].tolerance, c[i].h, c[i].h);
+    assert_int_equal(s.order, c[i].order);
+    for (int k = 0; k < 3; k++) assert_int_equal(s.halvings[k], c[i].halvings[k]);
+    MFG_OK(MFGGridDestroy(&grid));
+  }
 }
 
 /* Integrated squared errors of independent samples scatter by less than their mean; the mean of 400
@@ -193,15 +232,15 @@ static void IntegratedSquaredErrorOfGaussianSamples(void **state) {
   CreateGrid(PETSC_COMM_SELF, &box, &grid);
   MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
   MFG_OK(MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, N, 1e-8, 1, &h, &plan));
-  const int order = MFGDensityPlanOrder(plan);
+  const MFGMomentShape shape = MFGDensityPlanShape(plan);
+  const int numbers = MFGMomentNumbers(1, &shape);
   const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x}};
-  int64_t *m = malloc(120 * order * sizeof *m);
+  int64_t *m = malloc(120 * numbers * sizeof *m);
   double measured = 0;
   for (int r = 0; r < REPEATS; r++) {
     for (int i = 0; i < N; i++) x[i] = s * TestNormal(&seed);
-    memset(m, 0, 120 * order * sizeof *m);
-    MFG_OK(MFGBackendDeposit(backend, &grid.block, &agents, order, MFGDensityPlanScale(plan), NULL,
-                             m));
+    memset(m, 0, 120 * numbers * sizeof *m);
+    MFG_OK(MFGBackendDeposit(backend, &grid.block, &agents, &shape, NULL, m));
     MFG_OK(MFGDensityEvaluate(plan, 0, NULL, NULL, m, rho));
     for (int i = 0; i < 120; i++) {
       const double c = MFGCellCenter(&grid.block, 0, i);
@@ -225,5 +264,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(CircleIsCutWhereVarianceIsSmallest),
     cmocka_unit_test(BandwidthRules),
     cmocka_unit_test(OrderAndErrors),
+    cmocka_unit_test(PlanChoosesBoxes),
     cmocka_unit_test(IntegratedSquaredErrorOfGaussianSamples)};
 MFG_TEST_MAIN(tests)

@@ -24,6 +24,7 @@ typedef struct {
   int corner; /* m0 is one cell: all agents on one rank */
   MFGDensityMethod method;
   MFGDecomposition decomposition;
+  int halved; /* cells, on each axis another number of times */
 } Problem;
 
 typedef struct {
@@ -66,8 +67,10 @@ static PetscErrorCode Create(const Problem *p, const MFGBackend *backend, Soluti
   if (p->corner) m0[0] = 1;
   for (int i = 0; i < (p->steps + 1) * whole.dim; i++)
     h[i] = p->width * whole.spacing[i % whole.dim];
-  PetscCall(
-      MFGDensityPlanCreate(&s->grid, backend, p->method, p->agents, 1e-3, p->steps + 1, h, plan));
+  const int halvings[3] = {p->halved, p->halved && whole.dim > 1 ? p->halved - 1 : 0,
+                           p->halved && whole.dim > 2};
+  PetscCall(MFGDensityPlanCreateHalved(&s->grid, backend, p->method, p->agents, 1e-3, p->steps + 1,
+                                       h, halvings, plan));
   const MFGParticlesSpec spec = {.count = p->agents,
                                  .seed = p->seed,
                                  .sampling = MFG_SAMPLING_STRATIFIED,
@@ -141,19 +144,21 @@ static void SameBitsAsReplicated(void **state) {
   const Box *const boxes[] = {&line, &ring, &tube, &room, &torus, &hall, &box};
   for (int i = 0; i < 7; i++) {
     /* A tenth of a cell of noise and two cells of drift per step; five agents leave boxes empty. */
-    Compare((Problem){boxes[i], 1001, 7, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0});
-    Compare((Problem){boxes[i], 5, 3, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0});
+    Compare((Problem){boxes[i], 1001, 7, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0, 0});
+    Compare((Problem){boxes[i], 5, 3, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0, 0});
+    for (int halved = 1; halved < 3; halved++)
+      Compare((Problem){boxes[i], 301, 3, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0, halved});
     /* Across several boxes and seams in one step. */
-    Compare((Problem){boxes[i], 300, 4, 1e-3, 90, 1.5, 4, 0, MFG_DENSITY_MOMENTS, 0});
+    Compare((Problem){boxes[i], 300, 4, 1e-3, 90, 1.5, 4, 0, MFG_DENSITY_MOMENTS, 0, 0});
     /* All on one rank at first, then blown apart. */
-    Compare((Problem){boxes[i], 300, 4, 1, 1, 1.5, 5, 1, MFG_DENSITY_MOMENTS, 0});
+    Compare((Problem){boxes[i], 300, 4, 1, 1, 1.5, 5, 1, MFG_DENSITY_MOMENTS, 0, 0});
   }
-  Compare((Problem){&tube, 200, 3, 1e-3, 20, 1.5, 6, 0, MFG_DENSITY_DIRECT, 0});
+  Compare((Problem){&tube, 200, 3, 1e-3, 20, 1.5, 6, 0, MFG_DENSITY_DIRECT, 0, 0});
 }
 
 static void AnotherSeedDiffers(void **state) {
   (void)state;
-  Problem p = {&tube, 300, 4, 1e-4, 3, 1.5, 3, 0, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN};
+  Problem p = {&tube, 300, 4, 1e-4, 3, 1.5, 3, 0, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN, 0};
   Solution a, b;
   MFG_OK(Solve(PETSC_COMM_WORLD, &p, &a));
   p.seed = 4;
@@ -176,7 +181,7 @@ static void AThousandFastStepsLoseNobody(void **state) {
   for (int i = 0; i < 3; i++) {
     const Problem p = {
         i < 2 ? boxes[i] : &small, 400, steps, 1e-4, 30, 1.5, 9, 0, MFG_DENSITY_MOMENTS,
-        MFG_DECOMPOSITION_DOMAIN};
+        MFG_DECOMPOSITION_DOMAIN,  0};
     Solution s;
     MFG_OK(Solve(PETSC_COMM_WORLD, &p, &s));
     const MFGBlock *b = &s.grid.block;
@@ -195,7 +200,8 @@ static void ImbalanceIsLargestOverMean(void **state) {
   (void)state;
   PetscMPIInt size;
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  const Problem p = {&line, 64, 2, 0, 0, 1.5, 3, 1, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN};
+  const Problem p = {&line, 64, 2, 0, 0, 1.5, 3, 1, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN,
+                     0};
   Solution s;
   MFG_OK(Solve(PETSC_COMM_WORLD, &p, &s));
   MFG_ASSERT_NEAR(s.imbalance, size, 0);
@@ -207,7 +213,8 @@ static void NarrowBoxesAreRefused(void **state) {
   (void)state;
   PetscMPIInt size;
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  const Problem p = {&line, 64, 2, 0, 0, 20, 3, 0, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN};
+  const Problem p = {&line, 64, 2, 0, 0, 20, 3, 0, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN,
+                     0};
   Solution s = {0};
   MFG_OK(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
   const PetscErrorCode error = Solve(PETSC_COMM_WORLD, &p, &s);

@@ -137,8 +137,7 @@ static void CountsAndUniformLaw(void **state) {
                           .nu = 2,
                           .level_end = STEPS,
                           .drift = drift,
-                          .order = 1,
-                          .scale = scale,
+                          .shape = {.order = 1, .scale = scale},
                           .moments = counts};
     MFG_OK(MFGBackendScan(backend, &scan));
     for (int n = 0; n < STEPS; n++) {

@@ -112,6 +112,34 @@ static void IndicesAndPlanes(void **state) {
 }
 
 /* round(t^k 2^S) for both signs, ties to even, and the exact count in term 0. */
+/* Parts of cells: exact on their faces, and always parts of the cell that MFGCellOf finds. */
+static void BoxesArePartsOfCells(void **state) {
+  (void)state;
+  const MFGBlock b = {.dim = 1,
+                      .cells = {12, 1, 1},
+                      .lower = {-1},
+                      .upper = {2},
+                      .spacing = {0.25},
+                      .boundary = {{MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX}}};
+  const MFGAxis axis = MFGAxisOf(&b, 0);
+  for (int h = 0; h <= MFG_HALVINGS_MAX; h++) {
+    const int boxes = 12 << h;
+    double t, u;
+    for (int i = 0; i < boxes; i++) {
+      assert_int_equal(MFGBoxOf(&axis, h, -1 + 3. * i / boxes, &t), i);
+      MFG_ASSERT_NEAR(t, -1, 0);
+      assert_int_equal(MFGBoxOf(&axis, h, -1 + 3 * (i + 0.75) / boxes, &t), i);
+      MFG_ASSERT_NEAR(t, 0.5, 1e-13);
+    }
+    assert_int_equal(MFGBoxOf(&axis, h, 2, &t), boxes - 1);
+    MFG_ASSERT_NEAR(t, 1, 0);
+    for (int i = -50; i < 1050; i++) {
+      const double x = nextafter(-1 + 3e-3 * i, i % 2 ? -9 : 9);
+      assert_int_equal(MFGBoxOf(&axis, h, x, &t) >> h, MFGCellOf(&axis, x, &u));
+    }
+  }
+}
+
 static void MomentBits(void **state) {
   (void)state;
   assert_true((int64_t)MFGMomentBits(1, 0x1p51) == INT64_C(1) << 51);
@@ -143,6 +171,7 @@ static const struct CMUnitTest tests[] = {cmocka_unit_test(CellsAndIntervals),
                                           cmocka_unit_test(Reflect),
                                           cmocka_unit_test(Images),
                                           cmocka_unit_test(IndicesAndPlanes),
+                                          cmocka_unit_test(BoxesArePartsOfCells),
                                           cmocka_unit_test(MomentBits),
                                           cmocka_unit_test(Exponential)};
 MFG_TEST_MAIN(tests)

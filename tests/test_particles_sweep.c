@@ -168,8 +168,7 @@ static uint64_t ScanChecksum(const MFGAgentsOps *ops, const Box *box, const int 
                             .level_begin = cut[0],
                             .level_end = cut[1],
                             .drift = drift + cut[0] * b.dim * cells,
-                            .order = order,
-                            .scale = 50,
+                            .shape = {order, 50, {0}},
                             .moments = moments + cut[0] * field};
       MFG_OK(ops->scan(&scan));
     }
@@ -238,7 +237,7 @@ static void Surround(const MFGBlock *whole, const MFGExtent *wide, const double 
 static void StepByPoints(const MFGScan *job, const int64_t *id, double x[][CROWD],
                          int64_t *moments) {
   const MFGBlock *b = &job->domain;
-  const int dim = b->dim, p = job->order;
+  const int dim = b->dim, p = job->shape.order, *h = job->shape.halvings;
   const MFGExtent all = MFGBlockWidened(b, (const int[]){0, 0, 0}),
                   wide = MFGBlockWidened(b, (const int[]){1, 1, 1});
   double *drift = malloc(dim * MFGExtentCells(&wide) * sizeof *drift);
@@ -264,17 +263,21 @@ static void StepByPoints(const MFGScan *job, const int64_t *id, double x[][CROWD
       x[k][a] = MFGBoundaryRule(
           &axis, MFGStep(x[k][a], v[0], job->dt, sqrt(2 * job->nu * job->dt), z[n % 4]));
     }
-    for (int k = 0; k < 3; k++) {
+    int part = 0;
+    for (int k = 2; k >= 0; k--) {
       const MFGAxis axis = MFGAxisOf(b, k);
-      cell[k] = k < dim ? MFGCellOf(&axis, x[k][a], &t[k]) : 0;
+      const int at = k < dim ? MFGBoxOf(&axis, h[k], x[k][a], &t[k]) : 0;
+      cell[k] = at >> h[k];
+      part = (part << h[k]) + at % (1 << h[k]);
     }
-    int64_t *m = moments + IndexOf(&all, cell) * MFGMomentTerms(dim, p);
+    int64_t *m = moments + IndexOf(&all, cell) * MFGMomentNumbers(dim, &job->shape) +
+                 part * MFGMomentTerms(dim, p);
     for (int i = 0; i < (dim > 2 ? p : 1); i++)
       for (int j = 0; j < (dim > 1 ? p - i : 1); j++)
         for (int k = 0; k < p - i - j; k++)
           *m++ += (int64_t)MFGMomentBits(MFGMomentPower(t[0], k) * MFGMomentPower(t[1], j) *
                                              MFGMomentPower(t[2], i),
-                                         ldexp(1, job->scale));
+                                         ldexp(1, job->shape.scale));
   }
   free(drift);
 }
@@ -306,7 +309,7 @@ static int IsIn(const MFGBlock *box, double x[][CROWD], int a) {
 static void StepInBox(const MFGAgentsOps *ops, const MFGScan *job, const MFGBlock *box,
                       const int64_t *id, double before[][CROWD], double after[][CROWD],
                       int64_t *moments) {
-  const int dim = box->dim, terms = MFGMomentTerms(dim, job->order);
+  const int dim = box->dim, terms = MFGMomentNumbers(dim, &job->shape);
   const MFGExtent all = MFGBlockWidened(&job->domain, (const int[]){0, 0, 0}),
                   wide = MFGBlockWidened(box, (const int[]){1, 1, 1});
   static double x[3][CROWD], y[3][CROWD];
@@ -343,7 +346,7 @@ static void StepInBox(const MFGAgentsOps *ops, const MFGScan *job, const MFGBloc
   }
   assert_int_equal(leavers[0], away);
   const MFGAgentRange left = {.id_stride = 1, .count = away, .position = {y[0], y[1], y[2]}};
-  MFG_OK(ops->deposit(&job->domain, &left, job->order, job->scale, NULL, moments));
+  MFG_OK(ops->deposit(&job->domain, &left, &job->shape, NULL, moments));
   for (int64_t i = 0; i < MFGExtentCells(&scan.extent); i++) {
     int cell[3];
     int64_t rest = i;
@@ -364,13 +367,13 @@ static void StepInBox(const MFGAgentsOps *ops, const MFGScan *job, const MFGBloc
 
 /* Steps of the whole grid against the formulas at a point, and against boxes that take them alone.
  */
-static void BoxesAndPoints(const MFGAgentsOps *ops, const Box *where, int order) {
+static void BoxesAndPoints(const MFGAgentsOps *ops, const Box *where, const MFGMomentShape *shape) {
   static double x[3][CROWD], before[3][CROWD], point[3][CROWD];
   static int64_t id[CROWD];
   MFGGrid grid;
   CreateGrid(PETSC_COMM_SELF, where, &grid);
   const MFGBlock b = grid.block;
-  const int64_t cells = MFGBlockCells(&b), field = cells * MFGMomentTerms(b.dim, order);
+  const int64_t cells = MFGBlockCells(&b), field = cells * MFGMomentNumbers(b.dim, shape);
   double *drift = malloc(b.dim * cells * sizeof *drift);
   int64_t *whole = malloc(3 * field * sizeof *whole), *other = whole + field,
           *parts = other + field;
@@ -395,8 +398,7 @@ static void BoxesAndPoints(const MFGAgentsOps *ops, const Box *where, int order)
                     .level_begin = n,
                     .level_end = n + 1,
                     .drift = drift,
-                    .order = order,
-                    .scale = 50,
+                    .shape = *shape,
                     .moments = whole};
     MFG_OK(ops->scan(&scan));
     StepByPoints(&scan, id, point, other);
@@ -415,17 +417,21 @@ static void BoxesAndPoints(const MFGAgentsOps *ops, const Box *where, int order)
 
 static void BoxesAndPointsAgree(void **state) {
   (void)state;
-  static const int orders[] = {1, 2, 4, 6, 8, 9, 17};
+  /* With the last three orders the cells are halved, on each axis another number of times. */
+  static const int orders[] = {1, 2, 4, 6, 8, 9, 17, 3, 5, 9};
   /* In the last two there are so many agents to a cell that the cells are padded. */
   const Box few = {1, {7}, {-1}, {2}, {W}}, four = {2, {3, 4}, {0, -1}, {1, 2}, {P, W}};
   const Box *const boxes[] = {&line, &ring, &tube, &room, &hall, &few, &four};
   for (int i = 0; i < 7; i++)
-    for (int o = 0; o < 7; o++) {
-      BoxesAndPoints(&MFGAgentsOps_CPU_baseline, boxes[i], orders[o]);
+    for (int o = 0; o < 10; o++) {
+      const int dim = boxes[i]->dim, h = o < 7 ? 0 : o - 6;
+      const MFGMomentShape shape = {
+          orders[o], 50, {h, dim > 1 ? (h + 1) % 4 : 0, dim > 2 ? h / 2 : 0}};
+      BoxesAndPoints(&MFGAgentsOps_CPU_baseline, boxes[i], &shape);
 #if defined(__x86_64__)
-      if (__builtin_cpu_supports("avx2")) BoxesAndPoints(&MFGAgentsOps_CPU_v3, boxes[i], orders[o]);
+      if (__builtin_cpu_supports("avx2")) BoxesAndPoints(&MFGAgentsOps_CPU_v3, boxes[i], &shape);
       if (__builtin_cpu_supports("avx512dq"))
-        BoxesAndPoints(&MFGAgentsOps_CPU_v4, boxes[i], orders[o]);
+        BoxesAndPoints(&MFGAgentsOps_CPU_v4, boxes[i], &shape);
 #endif
     }
 }
@@ -435,15 +441,16 @@ static void BoxesAndPointsAgree(void **state) {
 static void StrayAgentsAreHarmless(void **state) {
   (void)state;
   enum { N = 300 };
-  const Box *const boxes[] = {&line, &tube, &hall};
+  const Box *const places[] = {&line, &tube, &hall};
   for (int i = 0; i < 3; i++) {
     MFGGrid grid;
-    CreateGrid(PETSC_COMM_SELF, boxes[i], &grid);
+    CreateGrid(PETSC_COMM_SELF, places[i], &grid);
     const MFGBlock box = Part(&grid.block, 1);
     const MFGExtent wide = MFGBlockWidened(&box, (const int[]){1, 1, 1});
-    const int order = 5, terms = MFGMomentTerms(box.dim, order);
+    const MFGMomentShape shape = {5, 40, {i > 0, 2 * (i == 1), 3 * (i == 2)}};
+    const int terms = MFGMomentTerms(box.dim, 5), boxes = MFGMomentBoxes(&shape);
     double *drift = calloc(box.dim * MFGExtentCells(&wide), sizeof *drift), x[3][N];
-    int64_t *moments = calloc(MFGBlockOwned(&box) * terms, sizeof *moments), leavers[N + 1];
+    int64_t *moments = calloc(MFGBlockOwned(&box) * boxes * terms, sizeof *moments), leavers[N + 1];
     uint64_t seed = 8;
     for (int a = 0; a < N; a++)
       for (int k = 0; k < 3; k++) x[k][a] = a == 7 ? NAN : 20 * TestUniform(&seed) - 10;
@@ -454,19 +461,18 @@ static void StrayAgentsAreHarmless(void **state) {
                           .level_end = 1,
                           .drift = drift,
                           .ghosted = PETSC_TRUE,
-                          .order = order,
-                          .scale = 40,
+                          .shape = shape,
                           .moments = moments,
                           .leavers = leavers};
     const MFGBackend *backend;
     MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
     MFG_OK(MFGBackendScan(backend, &scan));
     int64_t count = leavers[0];
-    for (int64_t c = 0; c < MFGBlockOwned(&box); c++) count += moments[c * terms] >> 40;
+    for (int64_t c = 0; c < MFGBlockOwned(&box) * boxes; c++) count += moments[c * terms] >> 40;
     assert_int_equal(count, N);
     for (int a = 0; a < N; a++)
       for (int k = 0; k < 3; k++) x[k][a] = 20 * TestUniform(&seed) - 10;
-    MFG_OK(MFGBackendDeposit(backend, &box, &scan.agents, order, 40, NULL, moments));
+    MFG_OK(MFGBackendDeposit(backend, &box, &scan.agents, &shape, NULL, moments));
     free(drift);
     free(moments);
     MFG_OK(MFGGridDestroy(&grid));
@@ -521,8 +527,9 @@ static void PathsAreThoseOfTheSweep(void **state) {
     Solve(PETSC_COMM_WORLD, &p, &s);
     MFGBlock b = WholeBlock(&s.grid);
     const MFGBackend *backend;
-    const int order = MFGDensityPlanOrder(s.plan), dim = b.dim;
-    const int64_t field = MFGBlockCells(&b) * MFGMomentTerms(dim, order),
+    const MFGMomentShape shape = MFGDensityPlanShape(s.plan);
+    const int dim = b.dim;
+    const int64_t field = MFGBlockCells(&b) * MFGMomentNumbers(dim, &shape),
                   owned = MFGBlockOwned(&s.grid.block);
     double path[(STEPS + 1) * N * 2], x[2][N], *m = malloc(owned * sizeof *m);
     int64_t id[N], *moments = malloc(field * sizeof *moments);
@@ -533,8 +540,7 @@ static void PathsAreThoseOfTheSweep(void **state) {
         for (int k = 0; k < dim; k++) x[k][a] = path[(n * N + a) * dim + k];
       const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x[0], x[1]}};
       memset(moments, 0, field * sizeof *moments);
-      MFG_OK(MFGBackendDeposit(backend, &b, &agents, order, MFGDensityPlanScale(s.plan), NULL,
-                               moments));
+      MFG_OK(MFGBackendDeposit(backend, &b, &agents, &shape, NULL, moments));
       MFG_OK(MFGDensityEvaluate(s.plan, n, NULL, NULL, moments, m));
       assert_memory_equal(m, s.M + n * owned, owned * sizeof *m);
     }

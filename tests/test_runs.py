@@ -81,6 +81,9 @@ FIXED = {"peer_1d": SMALL_1D + ("density.bandwidth=0.04", "density.tolerance=1e-
          "noflux_2d": SMALL_2D + ("density.bandwidth=[0.06,0.05]", "density.tolerance=1e-3",
                                   "equilibrium.max_iterations=3"),
          "torus_3d": SMALL_3D}
+# A crowd and a narrow kernel: the plan halves cells.
+HALVED = ("agents.count=40000", "time.steps=8", "domain.cells=[20,28]", "density.bandwidth=[0.035,0.05]",
+          "density.tolerance=1e-8", "equilibrium.max_iterations=3")
 
 
 def case_decompositions(ranks, tmp):
@@ -100,10 +103,10 @@ def case_decompositions(ranks, tmp):
 
 def case_traffic(ranks, tmp):
     """The bytes that a dry run predicts per rank and step are those a run counts."""
-    for case in FIXED:
+    for case, fixed in [*FIXED.items(), ("noflux_2d", HALVED)]:
         for way in ("replicated", "domain"):
             # Noise that moves more agents than the drift: messages that had to grow would differ.
-            sets = FIXED[case] + (f"parallel.decomposition={way}", "dynamics.sigma=1", "agents.initial_density=1")
+            sets = fixed + (f"parallel.decomposition={way}", "dynamics.sigma=1", "agents.initial_density=1")
             said = run(case, tmp / "x", *sets, ranks=ranks, options=("--dry-run",))
             counted = run(case, tmp / "x", *sets, "equilibrium.max_iterations=2", ranks=ranks, expect=2)
             lines = [[line for line in text.splitlines() if "sends per step" in line]

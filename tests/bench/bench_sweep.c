@@ -58,13 +58,10 @@ static PetscErrorCode Measure(const Case *c, const MFGGrid *grid, const MFGBacke
                               MFGParticles particles, MFGDensityPlan plan, double *M,
                               MFGSampleStatistics *statistics, Times *best) {
   const int64_t cells = MFGBlockCells(&grid->block);
-  const int order = MFGDensityPlanOrder(plan), terms = MFGMomentTerms(c->dim, order);
+  const MFGMomentShape shape = MFGDensityPlanShape(plan);
+  const int numbers = MFGMomentNumbers(c->dim, &shape);
   MFGBlock whole = grid->block;
-  MFGScan scan = {.nu = 0.045,
-                  .dt = 1.0 / c->steps,
-                  .level_end = c->steps,
-                  .key = {.seed = 1},
-                  .scale = MFGDensityPlanScale(plan)};
+  MFGScan scan = {.nu = 0.045, .dt = 1.0 / c->steps, .level_end = c->steps, .key = {.seed = 1}};
   double *drift;
   int64_t *moments;
 
@@ -74,7 +71,7 @@ static PetscErrorCode Measure(const Case *c, const MFGGrid *grid, const MFGBacke
   scan.agents = (MFGAgentRange){.id_stride = 1, .count = c->agents};
   for (int k = 0; k < c->dim; k++) PetscCall(PetscMalloc1(c->agents, &scan.agents.position[k]));
   PetscCall(PetscMalloc1(c->steps * c->dim * cells, &drift));
-  PetscCall(PetscCalloc1(c->steps * cells * terms, &moments));
+  PetscCall(PetscCalloc1(c->steps * cells * numbers, &moments));
   PetscCall(Swirl(&whole, 0, c->steps, drift));
   scan.drift = drift;
   scan.moments = moments;
@@ -84,12 +81,11 @@ static PetscErrorCode Measure(const Case *c, const MFGGrid *grid, const MFGBacke
       for (int64_t i = 0; i < c->agents; i++)
         scan.agents.position[k][i] =
             (double)((uint64_t)i * (k ? 40503u : 1) % c->agents) / c->agents;
-    scan.order = order;
+    scan.shape = shape;
     BEST(best->scan, MFGBackendScan(backend, &scan));
-    scan.order = 0;
+    scan.shape.order = 0;
     BEST(best->walk, MFGBackendScan(backend, &scan));
-    BEST(best->deposit,
-         MFGBackendDeposit(backend, &whole, &scan.agents, order, scan.scale, NULL, moments));
+    BEST(best->deposit, MFGBackendDeposit(backend, &whole, &scan.agents, &shape, NULL, moments));
     BEST(best->convolve, MFGDensityEvaluate(plan, 0, NULL, NULL, moments, M));
   }
   for (int k = 0; k < c->dim; k++) PetscCall(PetscFree(scan.agents.position[k]));
@@ -143,7 +139,7 @@ static PetscErrorCode Run(const Case *c) {
   const double unit = 1e9 / ((double)c->agents * c->steps);
   PetscCall(PetscPrintf(PETSC_COMM_WORLD, "%s, %dD, %lld agents, %d cells, %d steps, p = %d\n",
                         backend->detail, c->dim, (long long)c->agents, c->cells, c->steps,
-                        MFGDensityPlanOrder(plan)));
+                        MFGDensityPlanShape(plan).order));
   PetscCall(
       PetscPrintf(PETSC_COMM_WORLD,
                   "sweep %.2f ms = %.2f ns per agent and step; scan %.2f, random and push %.2f,"

@@ -85,11 +85,11 @@ SWEEP(2)
 SWEEP(3)
 
 /* Agents evenly over the box. */
-APART PetscErrorCode CountDeposit(Case *c, const MFGAgentRange *agents, int order, int scale,
+APART PetscErrorCode CountDeposit(Case *c, const MFGAgentRange *agents, const MFGMomentShape *shape,
                                   int64_t *moments);
-APART PetscErrorCode CountDeposit(Case *c, const MFGAgentRange *agents, int order, int scale,
+APART PetscErrorCode CountDeposit(Case *c, const MFGAgentRange *agents, const MFGMomentShape *shape,
                                   int64_t *moments) {
-  return MFGBackendDeposit(c->backend, &c->grid.block, agents, order, scale, NULL, moments);
+  return MFGBackendDeposit(c->backend, &c->grid.block, agents, shape, NULL, moments);
 }
 
 APART PetscErrorCode CountConvolve(MFGDensityPlan plan, const int64_t *moments, double *density);
@@ -108,17 +108,17 @@ static PetscErrorCode Estimate(Case *c, int64_t *terms) {
   PetscFunctionBeginUser;
   PetscCall(MFGDensityPlanCreate(&c->grid, c->backend, MFG_DENSITY_MOMENTS, c->agents, 1e-6, 1, h,
                                  &plan));
-  const int order = MFGDensityPlanOrder(plan);
-  *terms = MFGMomentTerms(2, order);
+  const MFGMomentShape shape = MFGDensityPlanShape(plan);
+  *terms = MFGMomentTerms(2, shape.order);
   for (int k = 0; k < 2; k++) {
     PetscCall(PetscMalloc1(c->agents, &agents.position[k]));
     for (int64_t i = 0; i < c->agents; i++)
       agents.position[k][i] =
           ((double)((uint64_t)i * (k ? 40503u : 1) % c->agents) + .5) / (double)c->agents;
   }
-  PetscCall(PetscCalloc1(MFGBlockCells(b) * *terms, &moments));
+  PetscCall(PetscCalloc1(MFGBlockCells(b) * MFGMomentNumbers(2, &shape), &moments));
   PetscCall(PetscMalloc1(MFGBlockCells(b), &density));
-  PetscCall(CountDeposit(c, &agents, order, MFGDensityPlanScale(plan), moments));
+  PetscCall(CountDeposit(c, &agents, &shape, moments));
   PetscCall(CountConvolve(plan, moments, density));
   for (int k = 0; k < 2; k++) PetscCall(PetscFree(agents.position[k]));
   PetscCall(PetscFree(moments));
