@@ -104,7 +104,7 @@ static PetscErrorCode SweepWork(void *context) {
 
 /* `cells` of bandwidth on every axis and level; halvings NULL: boxes as the plan chooses. */
 static PetscErrorCode SweepCreate(const MFGProblem *p, MFGDensityMethod method, double tolerance,
-                                  double cells, const int *halvings, Sweep *s) {
+                                  double cells, const int *halvings, int sort_every, Sweep *s) {
   const MFGBlock *b = &p->grid.block;
   const int levels = p->spec.steps + 1;
   const MFGParticlesSpec spec = {.count = p->spec.agents,
@@ -114,7 +114,9 @@ static PetscErrorCode SweepCreate(const MFGProblem *p, MFGDensityMethod method, 
                                  .nu = p->spec.nu,
                                  .dt = p->spec.horizon / p->spec.steps,
                                  .steps = p->spec.steps,
-                                 .decomposition = p->spec.decomposition};
+                                 .decomposition = p->spec.decomposition,
+                                 .single = p->spec.single,
+                                 .sort_every = sort_every};
   double *h;
 
   PetscFunctionBeginUser;
@@ -192,19 +194,22 @@ static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *name, int count,
                   name, (long long)p->spec.agents, cells, p->spec.steps,
                   MFGDecompositionName(p->spec.decomposition), p->model.reason));
   if (direct) {
-    PetscCall(SweepCreate(p, MFG_DENSITY_DIRECT, 1e-6, 2, NULL, &exact));
+    PetscCall(SweepCreate(p, MFG_DENSITY_DIRECT, 1e-6, 2, NULL, MFG_SORT_AUTO, &exact));
     PetscCall(TimeWork(comm, SweepWork, &exact, &reference));
     PetscCall(PrintRow(comm, "direct sum", NULL, &reference, &reference, work, 0));
   }
-  /* Where the plan halves cells, the same with whole ones beside it. */
-  for (int i = 0, whole = 0; i < 3; i += !whole) {
+  /* In two and three dimensions also without sorting the agents by cell; where the plan halves
+   * cells, the same with whole ones beside it. */
+  for (int i = p->grid.block.dim > 1 ? -1 : 0, whole = 0; i < 3; i += !whole) {
+    const double tolerance = tolerances[PetscMax(i, 0)];
     const int none[MFG_MAX_DIM] = {0};
     double difference = 0;
     char label[32];
-    PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, tolerances[i], 2, whole ? none : NULL, &sweep));
+    PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, tolerance, 2, whole ? none : NULL,
+                          i < 0 ? MFG_SORT_NEVER : MFG_SORT_AUTO, &sweep));
     PetscCall(TimeWork(comm, SweepWork, &sweep, &timing));
     if (direct) PetscCall(Difference(p, sweep.M, exact.M, &difference));
-    snprintf(label, sizeof label, "moments %.0e", tolerances[i]);
+    snprintf(label, sizeof label, i < 0 ? "unsorted %.0e" : "moments %.0e", tolerance);
     const MFGMomentShape shape = MFGDensityPlanShape(sweep.plan);
     PetscCall(PrintRow(comm, label, &shape, &timing, direct ? &reference : NULL, work, difference));
     PetscCall(SweepDestroy(&sweep));
@@ -302,7 +307,7 @@ static PetscErrorCode Standing(const MFGProblem *p, MFGAgentRange *agents) {
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_rank(p->grid.world, &rank));
   PetscCallMPI(MPI_Comm_size(p->grid.world, &size));
-  PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, 1e-3, 2, NULL, &s));
+  PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, 1e-3, 2, NULL, MFG_SORT_NEVER, &s));
   PetscCall(PetscMalloc2((p->spec.steps + 1) * n * dim, &path, n, &id));
   PetscCall(MFGParticlesPaths(s.particles, 0, SweepDrift, &s, n, path, id));
   *agents = (MFGAgentRange){.first_id = n * rank / size, .id_stride = 1};

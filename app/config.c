@@ -240,6 +240,12 @@ static PetscErrorCode CheckDomain(MFGConfigReader *r) {
                                    "an axis from %g to %g cannot be divided into %d cells in "
                                    "double precision; change its ends",
                                    lower, upper, c->domain.cells[k]));
+    else if (c->agents.single && (width < MFG_SINGLE_LENGTH_MIN || width > MFG_SINGLE_LENGTH_MAX))
+      PetscCall(MFGConfigErrorsAdd(r->errors, place,
+                                   "an axis %g long cannot hold positions in single precision, "
+                                   "only %g to %g; change its ends, or use agents.precision: "
+                                   "double",
+                                   width, MFG_SINGLE_LENGTH_MIN, MFG_SINGLE_LENGTH_MAX));
     PlaceOf(r, "domain.boundary", k, place);
     if ((b[0] == MFG_BOUNDARY_PERIODIC) != (b[1] == MFG_BOUNDARY_PERIODIC))
       PetscCall(MFGConfigErrorsAdd(r->errors, place,

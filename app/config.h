@@ -60,6 +60,7 @@ typedef struct {
     MFGFormula initial_density;
     MFGSampling sampling;
     uint64_t seed;
+    PetscBool single; /* precision: single */
   } agents;
   struct {
     MFGDensityMethod method;

@@ -19,6 +19,7 @@ static MFGEquilibriumSpec MakeSpec(const MFGConfig *c) {
                           .agents = c->agents.count,
                           .seed = c->agents.seed,
                           .sampling = c->agents.sampling,
+                          .single = c->agents.single,
                           .density_method = c->density.method,
                           .bandwidth_rule = c->density.rule,
                           .density_tolerance = c->density.tolerance,
@@ -48,6 +49,7 @@ static MFGSweepLayout MakeLayout(const MFGProblem *p) {
   const MFGBlock *b = &p->grid.block;
   MFGSweepLayout l = {.whole = MFGGridWhole(&p->grid),
                       .agents = s->agents,
+                      .single = s->single,
                       .steps = s->steps,
                       .deviation = sqrt(2 * s->nu * s->horizon / s->steps)};
   double narrowest[MFG_MAX_DIM], widest[MFG_MAX_DIM];

@@ -138,6 +138,10 @@ static PetscErrorCode CheckAgents(const MFGBlock *domain, const MFGAgentRange *a
              PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
              "no range of agents: first %lld, stride %lld, count %lld", (long long)agents->first_id,
              (long long)agents->id_stride, (long long)agents->count);
+  for (int k = 0; k < domain->dim && agents->count; k++)
+    PetscCheck(!agents->position[k] != !agents->offset[k], PETSC_COMM_SELF, PETSC_ERR_ARG_INCOMP,
+               "agents with positions on axis %d %s: either in double or in single precision", k,
+               agents->position[k] ? "twice" : "missing");
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -237,6 +241,24 @@ PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
   PetscCall(Event("MFGDeposit", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->agents->deposit(domain, agents, shape, extent, moments));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendSort(const MFGBackend *b, const MFGSort *job) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckAgents(&job->domain, &job->agents));
+  PetscCheck(job->agents.id || !job->agents.count, PETSC_COMM_SELF, PETSC_ERR_ARG_INCOMP,
+             "agents without ids cannot be sorted: they would lose their numbers");
+  PetscCheck(job->agents.count <= UINT32_MAX, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "%lld agents to be sorted, more than 2^32 - 1: take more ranks",
+             (long long)job->agents.count);
+  if (!b->agents->sort) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(Event("MFGSort", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->agents->sort(job));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -8,7 +8,7 @@
 
 #include "solvers/kde_point.h"
 #include "solvers/model.h"
-#include "solvers/stencil.h"
+#include "solvers/particle_point.h"
 
 /* What identifies the random numbers of a sweep (solvers/random.h). */
 typedef struct {
@@ -16,12 +16,33 @@ typedef struct {
   uint32_t iteration; /* 0, or the outer iteration when numbers are drawn afresh in each */
 } MFGRandomKey;
 
-/* Agents: ids from `id`, or first_id, first_id + id_stride, ... where it is NULL. */
+/* Agents: ids from `id`, or first_id, first_id + id_stride, ... where it is NULL. Positions are in
+ * `position`, or rounded after every step in `offset` (MFGOffsetOf); the other one is NULL. */
 typedef struct {
   int64_t first_id, id_stride, count;
   double *position[MFG_MAX_DIM]; /* [axis][count] */
+  float *offset[MFG_MAX_DIM];    /* [axis][count] */
   int64_t *id;                   /* [count], or NULL */
 } MFGAgentRange;
+
+static inline int64_t MFGAgentId(const MFGAgentRange *a, int64_t i) {
+  return a->id ? a->id[i] : a->first_id + i * a->id_stride;
+}
+
+/* Where agent i is on axis k. */
+static inline double MFGAgentPosition(const MFGAgentRange *a, const MFGAxis *axis, int k,
+                                      int64_t i) {
+  return a->offset[k] ? MFGPositionOf(axis, a->offset[k][i]) : a->position[k][i];
+}
+
+/* Puts it at x, or at the nearest place that its precision has. */
+static inline void MFGAgentMoveTo(const MFGAgentRange *a, const MFGAxis *axis, int k, int64_t i,
+                                  double x) {
+  if (a->offset[k])
+    a->offset[k][i] = MFGOffsetOf(axis, x);
+  else
+    a->position[k][i] = x;
+}
 
 typedef struct {
   MFGBlock domain; /* the box the agents are in: the whole grid, or one step from a rank's box */
@@ -52,6 +73,16 @@ typedef struct {
   const int64_t *cumulative; /* [cells] inclusive cumulative sums of m0 in integers, x fastest */
 } MFGSample;
 
+/* Agents, which must have ids, into the order of their cells in the box `domain`, x fastest like
+ * the moments; those of a cell keep their order. Ids move with the positions. */
+typedef struct {
+  MFGBlock domain;
+  MFGAgentRange agents; /* fewer than 2^32 */
+  uint32_t *place;      /* scratch, [count] */
+  uint32_t *start;      /* scratch, [cells of the box + 1] */
+  void *column;         /* scratch, [count] words of eight bytes */
+} MFGSort;
+
 typedef struct {
   const char *name;
   PetscErrorCode (*sample)(const MFGSample *job);
@@ -60,6 +91,7 @@ typedef struct {
    * [terms]. The extent contains `domain`; NULL: it is `domain`. */
   PetscErrorCode (*deposit)(const MFGBlock *domain, const MFGAgentRange *agents,
                             const MFGMomentShape *shape, const MFGExtent *extent, int64_t *moments);
+  PetscErrorCode (*sort)(const MFGSort *job); /* may be NULL: then agents stay as they are */
 } MFGAgentsOps;
 
 /* One level of the density: tables of solvers/kde.h. */
@@ -125,6 +157,7 @@ PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job);
 PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
                                  const MFGAgentRange *agents, const MFGMomentShape *shape,
                                  const MFGExtent *extent, int64_t *moments);
+PetscErrorCode MFGBackendSort(const MFGBackend *b, const MFGSort *job);
 PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job,
                                   const int64_t *moments, double *density);
 PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int64_t count,

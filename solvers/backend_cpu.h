@@ -12,7 +12,8 @@
 #define MFG_DECLARE_VARIANT(variant)                                                               \
   extern const MFGAgentsOps MFGAgentsOps_CPU_##variant;                                            \
   extern const MFGDensityOps MFGDensityOps_CPU_##variant;                                          \
-  extern const MFGGridOps MFGGridOps_CPU_##variant;
+  extern const MFGGridOps MFGGridOps_CPU_##variant;                                                \
+  PetscErrorCode MFGSort_CPU_##variant(const MFGSort *job);
 
 MFG_DECLARE_VARIANT(baseline)
 #if defined(__x86_64__)

@@ -48,6 +48,7 @@ typedef uint64_t LooseNativeWords __attribute__((vector_size(8 * NATIVE), may_al
 
 typedef struct {
   _Alignas(64) double normal[MFG_MAX_DIM * GROUP_MAX + 4][PITCH];
+  double position[MFG_MAX_DIM][PITCH]; /* of agents in single precision */
   uint64_t id[PITCH];
   uint32_t word[4][PITCH];
   int interval[MFG_MAX_DIM][PITCH], outside[PITCH];
@@ -273,6 +274,31 @@ static void Drift3D(const double *table, const Work *w, int count, Tile *tile) {
       v[k] = MFGInterpolate(MFGInterpolate(low[k], high[k], wz),
                             MFGInterpolate(low[row + k], high[row + k], wz), wy);
     for (int c = 0; c < 3; c++) tile->drift[c][i] = MFGInterpolate(v[c], v[3 + c], wx);
+  }
+}
+
+/* x[axis] of the agents of a tile: in place, or given back by their offsets. */
+static void LoadPositions(const Work *w, const MFGAgentRange *agents, int64_t first, int count,
+                          double *x[]) {
+  for (int k = 0; k < w->dim; k++) {
+    if (!agents->offset[k]) {
+      x[k] = agents->position[k] + first;
+      continue;
+    }
+    const MFGAxis axis = w->axis[k];
+    const float *restrict offset = agents->offset[k] + first;
+    double *restrict position = x[k] = w->tile->position[k];
+    for (int i = 0; i < count; i++) position[i] = MFGPositionOf(&axis, offset[i]);
+  }
+}
+
+/* The new positions as single precision keeps them. */
+static void RoundPositions(const MFGAxis *a, int count, double *restrict x,
+                           float *restrict offset) {
+  const MFGAxis axis = *a;
+  for (int i = 0; i < count; i++) {
+    offset[i] = MFGOffsetOf(&axis, x[i]);
+    x[i] = MFGPositionOf(&axis, offset[i]);
   }
 }
 
@@ -607,7 +633,7 @@ static PetscErrorCode DepositCPU(const MFGBlock *domain, const MFGAgentRange *ag
   for (int64_t begin = 0; begin < agents->count; begin += TILE) {
     const int count = (int)PetscMin(TILE, agents->count - begin);
     double *x[MFG_MAX_DIM] = {NULL};
-    for (int k = 0; k < domain->dim; k++) x[k] = agents->position[k] + begin;
+    LoadPositions(&w, agents, begin, count, x);
     BoxesAndPowers(&w, count, x, w.tile);
     DepositTile(&w, count, field, w.padded);
   }
@@ -625,7 +651,7 @@ static void ScanTile(const MFGScan *job, const Work *w, int64_t first, int count
   Tile *tile = w->tile;
   double *x[MFG_MAX_DIM] = {NULL};
 
-  for (int k = 0; k < dim; k++) x[k] = job->agents.position[k] + first;
+  LoadPositions(w, &job->agents, first, count, x);
   CopyIds(&job->agents, first, count, tile);
   DrawNormals(job, count, draw, (int64_t)end * dim - 1, tile);
   for (int n = begin; n < end; n++) {
@@ -639,9 +665,12 @@ static void ScanTile(const MFGScan *job, const Work *w, int64_t first, int count
       Drift2D(table, w, count, tile);
     else
       Drift3D(table, w, count, tile);
-    for (int k = 0; k < dim; k++)
+    for (int k = 0; k < dim; k++) {
       Move(&w->axis[k], count, job->dt, deviation, tile->drift[k],
            tile->normal[draw % 4 + (n - begin) * dim + k], x[k]);
+      if (job->agents.offset[k])
+        RoundPositions(&w->axis[k], count, x[k], job->agents.offset[k] + first);
+    }
     if (job->shape.order) BoxesAndPowers(w, count, x, tile);
     if (job->leavers) ListLeavers(w, first, count, x, job->leavers);
     if (job->shape.order)
@@ -726,20 +755,24 @@ static int64_t SampleAgent(const MFGSample *job, int64_t id, double fraction[]) 
 static PetscErrorCode SampleCPU(const MFGSample *job) {
   const MFGBlock *b = &job->domain;
   const MFGAgentRange *a = &job->agents;
+  MFGAxis axis[MFG_MAX_DIM];
 
   PetscFunctionBeginUser;
+  for (int k = 0; k < b->dim; k++) axis[k] = MFGAxisOf(b, k);
   for (int64_t i = 0; i < a->count; i++) {
     double fraction[MFG_MAX_DIM];
-    const int64_t id = a->id ? a->id[i] : a->first_id + i * a->id_stride;
-    int64_t cell = SampleAgent(job, id, fraction);
+    int64_t cell = SampleAgent(job, MFGAgentId(a, i), fraction);
     for (int k = 0; k < b->dim; k++) {
       const int c = (int)(cell % b->cells[k]);
       cell /= b->cells[k];
-      a->position[k][i] = b->lower[k] + (c + Inside(fraction[k])) * b->spacing[k];
+      MFGAgentMoveTo(a, &axis[k], k, i, b->lower[k] + (c + Inside(fraction[k])) * b->spacing[k]);
     }
   }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-const MFGAgentsOps MFG_VARIANT_NAME(MFGAgentsOps_CPU) = {
-    .name = "cpu", .sample = SampleCPU, .scan = ScanCPU, .deposit = DepositCPU};
+const MFGAgentsOps MFG_VARIANT_NAME(MFGAgentsOps_CPU) = {.name = "cpu",
+                                                         .sample = SampleCPU,
+                                                         .scan = ScanCPU,
+                                                         .deposit = DepositCPU,
+                                                         .sort = MFG_VARIANT_NAME(MFGSort_CPU)};

@@ -353,7 +353,8 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
                                       .nu = spec->nu,
                                       .dt = dt,
                                       .steps = spec->steps,
-                                      .decomposition = spec->decomposition};
+                                      .decomposition = spec->decomposition,
+                                      .single = spec->single};
 
   PetscFunctionBeginUser;
   PetscCall(PetscNew(&e));

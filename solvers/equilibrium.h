@@ -33,6 +33,7 @@ typedef struct {
   int64_t agents;
   uint64_t seed;
   MFGSampling sampling;
+  PetscBool single; /* as in MFGParticlesSpec */
   MFGDecomposition decomposition;
   const double *initial_density; /* borrowed; m0, whole field of mass 1 */
   MFGDensityMethod density_method;

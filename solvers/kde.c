@@ -232,8 +232,7 @@ static PetscErrorCode GatherIds(MFGDensityPlan plan, const MFGAgentRange *agents
   PetscFunctionBeginUser;
   PetscCall(PetscMalloc1(agents->count, &mine));
   PetscCall(PetscCalloc1(plan->agents, &seen));
-  for (int64_t i = 0; i < agents->count; i++)
-    mine[i] = agents->id ? agents->id[i] : agents->first_id + i * agents->id_stride;
+  for (int64_t i = 0; i < agents->count; i++) mine[i] = MFGAgentId(agents, i);
   PetscCallMPI(MPI_Allgatherv(mine, (PetscMPIInt)agents->count, MPI_INT64_T, id, counts, starts,
                               MPI_INT64_T, world));
   for (int64_t i = 0; i < plan->agents; i++) {
@@ -255,22 +254,23 @@ static PetscErrorCode GatherPositions(MFGDensityPlan plan, const MFGAgentRange *
   const MPI_Comm world = plan->grid->world;
   PetscMPIInt size, total, mine, *counts, *starts;
   int64_t *id;
-  double *buffer;
+  double *buffer, *own;
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(world, &size));
   PetscCall(PetscMPIIntCast((PetscInt64)plan->agents, &total));
   PetscCall(PetscMPIIntCast((PetscInt64)agents->count, &mine));
-  PetscCall(PetscMalloc4(size, &counts, size, &starts, total, &id, total, &buffer));
+  PetscCall(PetscMalloc5(size, &counts, size, &starts, total, &id, total, &buffer, mine, &own));
   PetscCallMPI(MPI_Allgather(&mine, 1, MPI_INT, counts, 1, MPI_INT, world));
   for (PetscMPIInt r = 0, sum = 0; r < size; sum += counts[r++]) starts[r] = sum;
   PetscCall(GatherIds(plan, agents, counts, starts, id));
   for (int k = 0; k < plan->grid->block.dim; k++) {
-    PetscCallMPI(MPI_Allgatherv(agents->position[k], mine, MPI_DOUBLE, buffer, counts, starts,
-                                MPI_DOUBLE, world));
+    const MFGAxis axis = MFGAxisOf(&plan->grid->block, k);
+    for (PetscMPIInt i = 0; i < mine; i++) own[i] = MFGAgentPosition(agents, &axis, k, i);
+    PetscCallMPI(MPI_Allgatherv(own, mine, MPI_DOUBLE, buffer, counts, starts, MPI_DOUBLE, world));
     for (PetscMPIInt i = 0; i < total; i++) position[k][id[i]] = buffer[i];
   }
-  PetscCall(PetscFree4(counts, starts, id, buffer));
+  PetscCall(PetscFree5(counts, starts, id, buffer, own));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -112,6 +112,23 @@ MFG_HD double MFGStep(double x, double drift, double dt, double deviation, doubl
   return fma(deviation, normal, fma(drift, dt, x));
 }
 
+/* Single precision: what is kept of a position in [lower, upper] is its offset from the lower end
+ * as a float, and the agent goes on from the position that this gives back. The error of both is at
+ * most half a unit in the last place of the offset, 2^(e-24) for an axis of length < 2^(e+1): up to
+ * 2^-24 of the length, 2^-25 where it is a power of two; besides the rounding of a position in
+ * double. Nearest to the upper end the float may lie beyond it: hence the bound when it is read.
+ * Rounding a position that was given back gives it back again. */
+#define MFG_SINGLE_LENGTH_MIN 1e-30
+#define MFG_SINGLE_LENGTH_MAX 1e30
+MFG_HD float MFGOffsetOf(const MFGAxis *a, double x) {
+  return (float)(x - a->lower);
+}
+
+MFG_HD double MFGPositionOf(const MFGAxis *a, float offset) {
+  const double x = a->lower + (double)offset;
+  return x < a->upper ? x : a->upper;
+}
+
 /* Steps of a group share whole blocks of four normal numbers. */
 MFG_HD int MFGStepsOfGroup(int dim) {
   return dim == 2 ? 2 : 4;

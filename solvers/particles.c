@@ -1,31 +1,27 @@
 #include "solvers/particles.h"
 
+#include "solvers/agents.h"
 #include "solvers/exchange.h"
 #include "solvers/kde_point.h"
-#include "solvers/particle_point.h"
-
-/* Moments and drift of a chunk of levels, per rank. */
-#define CHUNK_BYTES ((int64_t)256 << 20)
+#include "solvers/residents.h"
 
 /* m0 is turned into integers with this sum, to about one unit per cell. */
 #define SAMPLING_WEIGHT 0x1p50
 
 struct MFGParticles_ {
-  const MFGGrid *grid;          /* borrowed */
-  const MFGBackend *backend;    /* borrowed */
-  MFGParticlesSpec spec;        /* initial_density is not kept */
-  MFGBlock domain;              /* the whole grid */
-  MFGExchange exchange;         /* owned */
-  MFGResidents residents;       /* owned; domain decomposition, else NULL */
-  MFGAgentRange range;          /* owned positions; replicated */
-  double *initial[MFG_MAX_DIM]; /* owned; positions at t = 0; replicated */
-  int64_t *cumulative;          /* owned; [cells] */
+  const MFGGrid *grid;       /* borrowed */
+  const MFGBackend *backend; /* borrowed */
+  MFGParticlesSpec spec;     /* initial_density is not kept */
+  MFGBlock domain;           /* the whole grid */
+  MFGExchange exchange;      /* owned */
+  MFGResidents residents;    /* owned; domain decomposition, else NULL */
+  MFGAgents now, initial;    /* replicated: where they are, and were at t = 0 */
+  int64_t *cumulative;       /* owned; [cells] */
   double imbalance;
-  /* Kept between sweeps: the system would clear the pages of fresh memory in each. */
-  int64_t *moments; /* owned; [moments_size] */
-  double *drift;    /* owned; [drift_size], as the scan takes it */
-  double *owned;    /* owned; [owned_size], drift of the grid's owned cells */
-  int64_t moments_size, drift_size, owned_size;
+  MFGSortScratch scratch;
+  MFGAgentDrift drift;
+  int64_t *moments; /* owned; [moments_size]; kept between sweeps like the drift's buffers */
+  int64_t moments_size;
 };
 
 static PetscErrorCode CheckSpec(const MFGGrid *grid, const MFGParticlesSpec *spec) {
@@ -35,6 +31,13 @@ static PetscErrorCode CheckSpec(const MFGGrid *grid, const MFGParticlesSpec *spe
   PetscCheck(spec->dt > 0 && spec->nu >= 0 && spec->steps > 0, grid->world,
              PETSC_ERR_ARG_OUTOFRANGE, "dt = %g and steps = %d must be > 0, nu = %g >= 0", spec->dt,
              spec->steps, spec->nu);
+  for (int k = 0; k < grid->block.dim && spec->single; k++) {
+    const double length = grid->block.upper[k] - grid->block.lower[k];
+    PetscCheck(length >= MFG_SINGLE_LENGTH_MIN && length <= MFG_SINGLE_LENGTH_MAX, grid->world,
+               PETSC_ERR_ARG_OUTOFRANGE,
+               "axis %d is %g long: positions in single precision need %g to %g; take double", k,
+               length, MFG_SINGLE_LENGTH_MIN, MFG_SINGLE_LENGTH_MAX);
+  }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -87,21 +90,13 @@ static PetscErrorCode CreateRange(MFGParticles p) {
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_rank(p->grid->world, &rank));
   PetscCallMPI(MPI_Comm_size(p->grid->world, &size));
-  p->range.first_id = Proportion(p->spec.count, rank, size);
-  p->range.count = Proportion(p->spec.count, rank + 1, size) - p->range.first_id;
-  p->range.id_stride = 1;
-  for (int k = 0; k < p->domain.dim; k++)
-    PetscCall(PetscMalloc1(p->range.count, &p->range.position[k]));
-  PetscCall(Sample(p, &p->range));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode DestroyRange(MFGParticles p) {
-  PetscFunctionBeginUser;
-  for (int k = 0; k < MFG_MAX_DIM; k++) {
-    PetscCall(PetscFree(p->range.position[k]));
-    PetscCall(PetscFree(p->initial[k]));
-  }
+  const int64_t first = Proportion(p->spec.count, rank, size);
+  const int64_t count = Proportion(p->spec.count, rank + 1, size) - first;
+  p->now = p->initial = MFGAgentsNone(&p->domain, p->spec.single, PETSC_FALSE);
+  PetscCall(MFGAgentsReserve(&p->initial, count));
+  p->initial.range.first_id = first;
+  p->initial.range.count = count;
+  PetscCall(Sample(p, &p->initial.range));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -122,13 +117,9 @@ PetscErrorCode MFGParticlesCreate(const MFGGrid *grid, const MFGBackend *backend
   PetscCall(MFGExchangeCreate(grid->world, &p->domain, grid->divisions, &p->exchange));
   PetscCall(CreateRange(p));
   if (spec->decomposition == MFG_DECOMPOSITION_DOMAIN) {
-    PetscCall(MFGResidentsCreate(grid, backend, p->exchange, &p->range, spec->count,
+    PetscCall(MFGResidentsCreate(grid, backend, p->exchange, &p->initial.range, spec->count,
                                  sqrt(2 * spec->nu * spec->dt), &p->residents));
-    PetscCall(DestroyRange(p));
-  }
-  for (int k = 0; k < p->domain.dim && !p->residents; k++) {
-    PetscCall(PetscMalloc1(p->range.count, &p->initial[k]));
-    PetscCall(PetscArraycpy(p->initial[k], p->range.position[k], p->range.count));
+    PetscCall(MFGAgentsDestroy(&p->initial));
   }
   *particles = p;
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -138,13 +129,14 @@ PetscErrorCode MFGParticlesDestroy(MFGParticles *particles) {
   PetscFunctionBeginUser;
   if (!particles || !*particles) PetscFunctionReturn(PETSC_SUCCESS);
   MFGParticles p = *particles;
-  PetscCall(DestroyRange(p));
+  PetscCall(MFGAgentsDestroy(&p->now));
+  PetscCall(MFGAgentsDestroy(&p->initial));
+  PetscCall(MFGSortScratchDestroy(&p->scratch));
   PetscCall(MFGResidentsDestroy(&p->residents));
   PetscCall(MFGExchangeDestroy(&p->exchange));
   PetscCall(PetscFree(p->cumulative));
   PetscCall(PetscFree(p->moments));
-  PetscCall(PetscFree(p->drift));
-  PetscCall(PetscFree(p->owned));
+  PetscCall(MFGAgentDriftDestroy(&p->drift));
   PetscCall(PetscFree(*particles));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -157,98 +149,6 @@ MFGExchangeBytes MFGParticlesBytesMoved(MFGParticles p) {
   return MFGExchangeBytesMoved(p->exchange);
 }
 
-/* Room for at least so many numbers; contents are not kept. */
-static PetscErrorCode ReserveNumbers(int64_t need, int64_t *size, double **numbers) {
-  PetscFunctionBeginUser;
-  if (need <= *size) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(PetscFree(*numbers));
-  PetscCall(PetscMalloc1(need, numbers));
-  *size = need;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* Copies the cells of a box from an array over `from` to one over `to`. */
-static void CopyCells(const MFGBlock *box, const MFGExtent *from, const double *source,
-                      const MFGExtent *to, double *target) {
-  for (int z = 0; z < box->count[2]; z++)
-    for (int y = 0; y < box->count[1]; y++) {
-      const int at[3] = {box->start[0], box->start[1] + y, box->start[2] + z};
-      int64_t i = 0, j = 0;
-      for (int k = MFG_MAX_DIM - 1; k >= 0; k--) {
-        i = i * from->count[k] + at[k] - from->start[k];
-        j = j * to->count[k] + at[k] - to->start[k];
-      }
-      memcpy(target + j, source + i, box->count[0] * sizeof *target);
-    }
-}
-
-/* Beyond the walls of one component of a drift on the box with a rim of one cell. Axis after axis,
- * each with the rims of the others, so that edges and corners come right. */
-static void MirrorDrift(const MFGBlock *box, const MFGExtent *rim, int component, double *drift) {
-  int64_t stride = 1;
-  for (int k = 0; k < box->dim; k++) {
-    const MFGAxis axis = MFGAxisOf(box, k);
-    const int64_t outer = MFGExtentCells(rim) / (stride * rim->count[k]);
-    for (int side = 0; side < 2 && !axis.periodic; side++) {
-      const int wall = side ? box->cells[k] - 1 : 0, ghost = side ? box->cells[k] : -1;
-      double sign;
-      const int inside = MFGDriftGhost(&axis, k, component, ghost, &sign) - rim->start[k];
-      if (wall < box->start[k] || wall >= box->start[k] + box->count[k]) continue;
-      for (int64_t o = 0; o < outer; o++) {
-        double *plane = drift + o * stride * rim->count[k];
-        for (int64_t i = 0; i < stride; i++)
-          plane[(ghost - rim->start[k]) * stride + i] = sign * plane[inside * stride + i];
-      }
-    }
-    stride *= rim->count[k];
-  }
-}
-
-static const int oneCell[MFG_MAX_DIM] = {1, 1, 1};
-
-/* p->drift of the levels begin .. end - 1 in all cells. */
-static PetscErrorCode FetchWholeDrift(MFGParticles p, int begin, int end, MFGDriftFunction drift,
-                                      void *context) {
-  const MFGBlock *b = &p->grid->block;
-  const int fields = (end - begin) * b->dim;
-
-  PetscFunctionBeginUser;
-  PetscCall(ReserveNumbers(fields * MFGBlockOwned(b), &p->owned_size, &p->owned));
-  PetscCall(ReserveNumbers(fields * MFGBlockCells(b), &p->drift_size, &p->drift));
-  PetscCall(drift(context, begin, end, p->owned));
-  PetscCall(MFGGridGather(p->grid, fields, p->owned, p->drift));
-  if (b->dim > 1)
-    MFGExchangeCountGather(p->exchange, fields * MFGBlockOwned(b) * (int64_t)sizeof(double));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* p->drift of the levels begin .. end - 1: of all cells, or of the box with its rim. The rim comes
- * from its owners: computed again from ghosts of U it could differ in the last bit. */
-static PetscErrorCode FetchDrift(MFGParticles p, int begin, int end, MFGDriftFunction drift,
-                                 void *context) {
-  const MFGBlock *b = &p->grid->block, *box = &p->grid->box;
-  const int fields = (end - begin) * b->dim;
-  const int64_t owned = MFGBlockOwned(b);
-  const MFGExtent rim = MFGBlockWidened(box, oneCell), from = MFGBlockWidened(b, (int[3]){0});
-  const int64_t field = MFGExtentCells(&rim);
-
-  PetscFunctionBeginUser;
-  if (!p->residents) {
-    PetscCall(FetchWholeDrift(p, begin, end, drift, context));
-    PetscFunctionReturn(PETSC_SUCCESS);
-  }
-  PetscCall(ReserveNumbers(fields * owned, &p->owned_size, &p->owned));
-  PetscCall(ReserveNumbers(fields * field, &p->drift_size, &p->drift));
-  PetscCall(drift(context, begin, end, p->owned));
-  for (int f = 0; f < fields; f++)
-    CopyCells(box, &from, p->owned + f * owned, &rim, p->drift + f * field);
-  const MFGHalo halo = {
-      .width = {1, b->dim > 1, b->dim > 2}, .element = sizeof(double), .fields = fields};
-  PetscCall(MFGExchangeHalo(p->exchange, &halo, p->drift));
-  for (int f = 0; f < fields; f++) MirrorDrift(box, &rim, f % b->dim, p->drift + f * field);
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 /* One sweep: what its chunks share. */
 typedef struct {
   MFGParticles particles;
@@ -256,83 +156,13 @@ typedef struct {
   MFGDriftFunction drift;
   void *context;
   MFGScan scan;
+  int sort_every;                  /* steps; 0: never */
   int halo[MFG_MAX_DIM];           /* cells that the moments of a box reach beyond it; domain */
   MFGExtent extent;                /* of the moments of a level */
   int64_t field;                   /* integers of one level's moments */
   double *M;                       /* borrowed */
   MFGSampleStatistics *statistics; /* borrowed */
 } Sweep;
-
-/* Moments and drift of one level. */
-static int64_t LevelBytes(int64_t cells, int dim, const MFGMomentShape *shape) {
-  return (MFGMomentNumbers(dim, shape) + dim) * cells * (int64_t)sizeof(double);
-}
-
-/* Steps that fit the memory budget, whole groups of random numbers where possible. The direct
- * method needs the positions of every level. */
-static int ChunkLength(int64_t cells, int dim, MFGDensityMethod method, const MFGMomentShape *shape,
-                       int steps) {
-  const int group = MFGStepsOfGroup(dim);
-  if (method == MFG_DENSITY_DIRECT) return 1;
-  int64_t fit = CHUNK_BYTES / LevelBytes(cells, dim, shape);
-  if (fit > group) fit -= fit % group;
-  return (int)PetscMax(1, PetscMin(fit, steps));
-}
-
-static int64_t Ranks(const MFGSweepLayout *l) {
-  return (int64_t)l->divisions[0] * l->divisions[1] * l->divisions[2];
-}
-
-/* Cells of the moments of a level on the rank that has most: all ranks take the same chunks. */
-static int64_t MostCells(const MFGSweepLayout *l) {
-  int64_t cells = 1;
-  for (int k = 0; k < l->whole.dim; k++) {
-    const int d = l->divisions[k];
-    cells *= l->decomposition == MFG_DECOMPOSITION_REPLICATED
-                 ? l->whole.cells[k]
-                 : (l->whole.cells[k] - 1) / d + 1 + (d > 1 ? 2 * l->radius[k] : 0);
-  }
-  return cells;
-}
-
-int64_t MFGSweepChunkBytes(const MFGSweepLayout *l) {
-  const int64_t cells = MostCells(l);
-  const int chunk = ChunkLength(cells, l->whole.dim, MFG_DENSITY_MOMENTS, &l->shape, l->steps);
-  return (chunk + 1) * LevelBytes(cells, l->whole.dim, &l->shape);
-}
-
-/* Where they are and where they started; in boxes with room to come, ids and travellers. */
-int64_t MFGSweepAgentBytes(const MFGSweepLayout *l) {
-  const int64_t share = (l->agents + Ranks(l) - 1) / Ranks(l), words = l->whole.dim + 1;
-  if (l->decomposition == MFG_DECOMPOSITION_REPLICATED) return 2 * share * l->whole.dim * 8;
-  const MFGTravellers t = MFGTravellersFor(&l->whole, l->divisions, l->agents, l->deviation);
-  return (2 * share + share / 8 + t.capacity) * words * 8 + share * 8 +
-         (t.capacity + 4 * t.message) * words * 8;
-}
-
-MFGExchangeBytes MFGSweepBytes(const MFGSweepLayout *l, int rank) {
-  const int dim = l->whole.dim, numbers = MFGMomentNumbers(dim, &l->shape);
-  const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
-  const int64_t cells = MFGBlockCells(&l->whole), levels = l->steps + 1;
-  MFGExchangeBytes b = {.reduction = levels * MFGMarginalCount(&l->whole, &l->shape) * 8};
-
-  if (l->decomposition == MFG_DECOMPOSITION_REPLICATED) {
-    b.reduction += levels * cells * numbers * 8;
-    if (dim > 1) b.gather = (int64_t)l->steps * dim * MFGBlockOwned(&box) * 8;
-    return b;
-  }
-  const MFGTravellers t = MFGTravellersFor(&l->whole, l->divisions, l->agents, l->deviation);
-  const MFGHalo drift = {.width = {1, dim > 1, dim > 2}, .element = 8, .fields = l->steps * dim};
-  MFGHalo moments = {.element = numbers * 8, .fields = levels};
-  for (int k = 0; k < dim; k++) moments.width[k] = l->divisions[k] > 1 ? l->radius[k] : 0;
-  const int chunk = ChunkLength(MostCells(l), dim, MFG_DENSITY_MOMENTS, &l->shape, l->steps);
-  b.reduction += ((l->steps - 1) / chunk + 1) * MFG_RESIDENTS_CHECKED * 8 + 8;
-  b.halo = MFGExchangeHaloBytes(&l->whole, l->divisions, rank, &drift) +
-           MFGExchangeHaloBytes(&l->whole, l->divisions, rank, &moments);
-  b.migration = l->steps * MFGExchangeMigrationBytes(&l->whole, l->divisions, rank, &t);
-  if (dim == 1) b.gather = levels * MFGBlockOwned(&box) * 8;
-  return b;
-}
 
 /* Statistics of the levels first .. first + count - 1 from the marginals of all boxes. */
 static PetscErrorCode Statistics(MFGParticles p, const MFGMomentShape *shape,
@@ -355,7 +185,7 @@ static PetscErrorCode Statistics(MFGParticles p, const MFGMomentShape *shape,
 }
 
 static MFGAgentRange AgentsHere(MFGParticles p) {
-  return p->residents ? MFGResidentsRange(p->residents) : p->range;
+  return p->residents ? MFGResidentsRange(p->residents) : p->now.range;
 }
 
 /* The density of the box of every rank, on the cells of the grid that this rank holds: in 1D all.
@@ -415,7 +245,7 @@ static PetscErrorCode Evaluate(Sweep *s, int first, int count, int64_t *moments)
  * large enough. */
 static PetscErrorCode ScanResidents(Sweep *s, int begin, int end, int64_t *moments) {
   const MFGParticles p = s->particles;
-  const MFGExtent rim = MFGBlockWidened(&p->grid->box, oneCell);
+  const MFGExtent rim = MFGBlockWidened(&p->grid->box, (int[3]){1, 1, 1});
   const int64_t drift = p->domain.dim * MFGExtentCells(&rim);
   PetscBool redo = PETSC_TRUE;
 
@@ -423,9 +253,11 @@ static PetscErrorCode ScanResidents(Sweep *s, int begin, int end, int64_t *momen
   while (redo) {
     PetscCall(PetscArrayzero(moments, (end - begin) * s->field));
     for (int n = begin; n < end; n++) {
+      if (n && s->sort_every && n % s->sort_every == 0)
+        PetscCall(MFGResidentsSort(p->residents, &p->scratch));
       s->scan.level_begin = n;
       s->scan.level_end = n + 1;
-      s->scan.drift = p->drift + (n - begin) * drift;
+      s->scan.drift = p->drift.values + (n - begin) * drift;
       s->scan.moments = moments + (n - begin) * s->field;
       PetscCall(MFGResidentsStep(p->residents, &s->scan));
     }
@@ -438,15 +270,20 @@ static PetscErrorCode ScanResidents(Sweep *s, int begin, int end, int64_t *momen
 
 static PetscErrorCode ScanRange(Sweep *s, int begin, int end, int64_t *moments) {
   const MFGParticles p = s->particles;
+  const int64_t drift = p->domain.dim * MFGBlockCells(&p->domain);
+  const int every = s->sort_every ? s->sort_every : end;
 
   PetscFunctionBeginUser;
   PetscCall(PetscArrayzero(moments, (end - begin) * s->field));
-  s->scan.agents = p->range;
-  s->scan.level_begin = begin;
-  s->scan.level_end = end;
-  s->scan.drift = p->drift;
-  s->scan.moments = moments;
-  PetscCall(MFGBackendScan(p->backend, &s->scan));
+  for (int n = begin; n < end; n = s->scan.level_end) {
+    if (n && n % every == 0) PetscCall(MFGAgentsSort(p->backend, &p->domain, &p->now, &p->scratch));
+    s->scan.agents = p->now.range;
+    s->scan.level_begin = n;
+    s->scan.level_end = PetscMin(end, n - n % every + every);
+    s->scan.drift = p->drift.values + (n - begin) * drift;
+    s->scan.moments = moments + (n - begin) * s->field;
+    PetscCall(MFGBackendScan(p->backend, &s->scan));
+  }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -467,11 +304,9 @@ static PetscErrorCode SweepChunk(Sweep *s, int begin, int end) {
     if (direct) PetscCall(Evaluate(s, 0, 1, p->moments));
     if (!direct) first = 0;
   }
-  PetscCall(FetchDrift(p, begin, end, s->drift, s->context));
-  if (p->residents)
-    PetscCall(ScanResidents(s, begin, end, moments));
-  else
-    PetscCall(ScanRange(s, begin, end, moments));
+  PetscCall((p->residents ? MFGAgentDriftBox : MFGAgentDriftWhole)(
+      &p->drift, p->grid, p->exchange, begin, end, s->drift, s->context));
+  PetscCall((p->residents ? ScanResidents : ScanRange)(s, begin, end, moments));
   PetscCall(Evaluate(s, first, end - first + 1, moments + (first - begin - 1) * s->field));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -500,6 +335,16 @@ static PetscErrorCode ChooseExtent(Sweep *s) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Once: sorting sorted agents costs next to nothing. */
+static PetscErrorCode SortInitial(MFGParticles p) {
+  PetscFunctionBeginUser;
+  if (p->residents)
+    PetscCall(MFGResidentsSortInitial(p->residents, &p->scratch));
+  else
+    PetscCall(MFGAgentsSort(p->backend, &p->domain, &p->initial, &p->scratch));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 /* All agents to where they start. */
 static PetscErrorCode Rewind(MFGParticles p) {
   PetscFunctionBeginUser;
@@ -507,8 +352,7 @@ static PetscErrorCode Rewind(MFGParticles p) {
     PetscCall(MFGResidentsReset(p->residents));
     PetscFunctionReturn(PETSC_SUCCESS);
   }
-  for (int k = 0; k < p->domain.dim; k++)
-    PetscCall(PetscArraycpy(p->range.position[k], p->initial[k], p->range.count));
+  PetscCall(MFGAgentsCopy(&p->initial, &p->now));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -536,20 +380,24 @@ PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t i
   MFGSweepLayout layout = {.whole = p->domain,
                            .decomposition = p->spec.decomposition,
                            .agents = p->spec.count,
+                           .single = p->spec.single,
+                           .sort_every = p->spec.sort_every,
                            .steps = p->spec.steps,
-                           .shape = shape};
+                           .shape = shape,
+                           .deviation = sqrt(2 * p->spec.nu * p->spec.dt)};
   for (int k = 0; k < MFG_MAX_DIM; k++) {
     layout.divisions[k] = p->grid->divisions[k];
     layout.radius[k] = s.halo[k];
   }
   s.field = MFGExtentCells(&s.extent) * MFGMomentNumbers(dim, &shape);
-  const int chunk =
-      ChunkLength(MostCells(&layout), dim, MFGDensityPlanMethod(plan), &shape, p->spec.steps);
+  const int chunk = MFGSweepChunk(&layout, MFGDensityPlanMethod(plan));
   if ((chunk + 1) * s.field > p->moments_size) {
     PetscCall(PetscFree(p->moments));
     p->moments_size = (chunk + 1) * s.field;
     PetscCall(PetscMalloc1(p->moments_size, &p->moments));
   }
+  s.sort_every = MFGSweepSortEvery(&layout);
+  if (s.sort_every) PetscCall(SortInitial(p));
   PetscCall(Rewind(p));
   for (int begin = 0; begin < p->spec.steps; begin += chunk)
     PetscCall(SweepChunk(&s, begin, PetscMin(begin + chunk, p->spec.steps)));
@@ -557,38 +405,40 @@ PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t i
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static void RecordPath(const MFGAgentRange *agents, int dim, double *path) {
-  for (int64_t i = 0; i < agents->count; i++)
-    for (int k = 0; k < dim; k++) *path++ = agents->position[k][i];
+static void RecordPath(const MFGAgents *agents, double *path) {
+  for (int64_t i = 0; i < agents->range.count; i++)
+    for (int k = 0; k < agents->dim; k++)
+      *path++ = MFGAgentPosition(&agents->range, &agents->axis[k], k, i);
 }
 
 PetscErrorCode MFGParticlesPaths(MFGParticles p, uint32_t iteration, MFGDriftFunction drift,
                                  void *context, int64_t samples, double *path, int64_t *id) {
   const int dim = p->domain.dim;
-  MFGAgentRange agents = {.first_id = 0, .count = samples};
+  MFGAgents agents = MFGAgentsNone(&p->domain, p->spec.single, PETSC_FALSE);
 
   PetscFunctionBeginUser;
   PetscCheck(samples > 0 && samples <= p->spec.count, p->grid->world, PETSC_ERR_ARG_OUTOFRANGE,
              "paths of %lld agents: there are %lld", (long long)samples, (long long)p->spec.count);
-  agents.id_stride = p->spec.count / samples;
-  for (int64_t i = 0; i < samples; i++) id[i] = i * agents.id_stride;
-  for (int k = 0; k < dim; k++) PetscCall(PetscMalloc1(samples, &agents.position[k]));
-  PetscCall(Sample(p, &agents));
-  RecordPath(&agents, dim, path);
+  PetscCall(MFGAgentsReserve(&agents, samples));
+  agents.range.count = samples;
+  agents.range.id_stride = p->spec.count / samples;
+  for (int64_t i = 0; i < samples; i++) id[i] = i * agents.range.id_stride;
+  PetscCall(Sample(p, &agents.range));
+  RecordPath(&agents, path);
   for (int n = 0; n < p->spec.steps; n++) {
-    PetscCall(FetchWholeDrift(p, n, n + 1, drift, context));
+    PetscCall(MFGAgentDriftWhole(&p->drift, p->grid, p->exchange, n, n + 1, drift, context));
     const MFGScan scan = {.domain = p->domain,
                           .key = {.seed = p->spec.seed, .iteration = iteration},
-                          .agents = agents,
+                          .agents = agents.range,
                           .dt = p->spec.dt,
                           .nu = p->spec.nu,
                           .level_begin = n,
                           .level_end = n + 1,
-                          .drift = p->drift};
+                          .drift = p->drift.values};
     PetscCall(MFGBackendScan(p->backend, &scan));
-    RecordPath(&agents, dim, path + (n + 1) * samples * dim);
+    RecordPath(&agents, path + (n + 1) * samples * dim);
   }
-  for (int k = 0; k < dim; k++) PetscCall(PetscFree(agents.position[k]));
+  PetscCall(MFGAgentsDestroy(&agents));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -10,11 +10,11 @@
  * they migrate, after a chunk the moments exchange a rim as wide as the kernel. The same bits. */
 #pragma once
 
+#include "solvers/agent_drift.h"
 #include "solvers/kde.h"
-#include "solvers/residents.h"
+#include "solvers/sweep_layout.h"
 
 typedef enum { MFG_SAMPLING_STRATIFIED, MFG_SAMPLING_RANDOM } MFGSampling;
-typedef enum { MFG_DECOMPOSITION_REPLICATED, MFG_DECOMPOSITION_DOMAIN } MFGDecomposition;
 
 typedef struct {
   int64_t count;
@@ -25,13 +25,11 @@ typedef struct {
   double nu, dt;
   int steps;
   MFGDecomposition decomposition;
+  PetscBool single; /* positions in single precision, see MFGOffsetOf */
+  int sort_every;   /* as in MFGSweepLayout; no bit depends on it */
 } MFGParticlesSpec;
 
 typedef struct MFGParticles_ *MFGParticles;
-
-/* The drift of levels begin .. end-1 in the owned cells of the grid, [end - begin][dim][owned].
- * Collective. */
-typedef PetscErrorCode (*MFGDriftFunction)(void *context, int begin, int end, double *drift);
 
 /* Collective on grid->world. The grid and backend are borrowed for the life of the object. Errors:
  * no agents, a density that is negative or not finite. */
@@ -58,22 +56,6 @@ double MFGParticlesImbalance(MFGParticles particles);
 
 /* Bytes this rank has sent since Create. */
 MFGExchangeBytes MFGParticlesBytesMoved(MFGParticles particles);
-
-/* What one sweep will move: the bytes of rank `rank` of the divisions of a whole grid. */
-typedef struct {
-  MFGBlock whole;
-  int divisions[MFG_MAX_DIM];
-  MFGDecomposition decomposition;
-  int64_t agents;
-  int steps;
-  MFGMomentShape shape;
-  int radius[MFG_MAX_DIM]; /* of the kernel, in cells */
-  double deviation;        /* sqrt(2 nu dt) */
-} MFGSweepLayout;
-MFGExchangeBytes MFGSweepBytes(const MFGSweepLayout *layout, int rank);
-/* Bytes of the moments and drifts of a chunk, and of the agents of one rank with a fair share. */
-int64_t MFGSweepChunkBytes(const MFGSweepLayout *layout);
-int64_t MFGSweepAgentBytes(const MFGSweepLayout *layout);
 
 /* Statistics of the agents at t = 0, for the first bandwidths. Collective on grid->world. */
 PetscErrorCode MFGParticlesInitialStatistics(MFGParticles particles,

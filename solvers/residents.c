@@ -1,63 +1,15 @@
 #include "solvers/residents.h"
 
-#include "solvers/particle_point.h"
-
-/* Positions and ids; `room` may be more than `count`. */
-typedef struct {
-  int64_t count, room;
-  double *position[MFG_MAX_DIM]; /* owned */
-  int64_t *id;                   /* owned */
-} Store;
-
 struct MFGResidents_ {
   const MFGGrid *grid;
   const MFGBackend *backend;
   MFGExchange exchange;
-  int64_t total, peak, wanted; /* peak: most agents here; wanted: room that was missing */
-  Store now, initial, saved;   /* saved: only once Save was called; else initial serves */
+  int64_t total, peak, wanted;   /* peak: most agents here; wanted: room that was missing */
+  MFGAgents now, initial, saved; /* saved: only once Save was called; else initial serves */
   PetscBool has_saved;
   MFGTravellers travellers;
   int64_t *leavers; /* owned; [1 + now.room] */
 };
-
-static PetscErrorCode StoreFree(Store *s) {
-  PetscFunctionBeginUser;
-  for (int k = 0; k < MFG_MAX_DIM; k++) PetscCall(PetscFree(s->position[k]));
-  PetscCall(PetscFree(s->id));
-  s->count = s->room = 0;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* Contents are not kept. */
-static PetscErrorCode StoreReserve(Store *s, int dim, int64_t room) {
-  PetscFunctionBeginUser;
-  if (s->id && room <= s->room) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(StoreFree(s));
-  for (int k = 0; k < dim; k++) PetscCall(PetscMalloc1(room, &s->position[k]));
-  PetscCall(PetscMalloc1(PetscMax(room, 1), &s->id));
-  s->room = room;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode StoreCopy(const Store *from, int dim, Store *to) {
-  PetscFunctionBeginUser;
-  PetscCall(StoreReserve(to, dim, from->count));
-  for (int k = 0; k < dim; k++)
-    PetscCall(PetscArraycpy(to->position[k], from->position[k], from->count));
-  PetscCall(PetscArraycpy(to->id, from->id, from->count));
-  to->count = from->count;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static void StorePut(Store *s, int dim, int64_t i, const double *record) {
-  for (int k = 0; k < dim; k++) s->position[k][i] = record[k];
-  memcpy(&s->id[i], &record[dim], sizeof s->id[i]);
-}
-
-static void StoreGet(const Store *s, int dim, int64_t i, double *record) {
-  for (int k = 0; k < dim; k++) record[k] = s->position[k][i];
-  memcpy(&record[dim], &s->id[i], sizeof s->id[i]);
-}
 
 static int OwnerOf(const MFGGrid *grid, const MFGAxis axis[], const double *position) {
   int owner = 0;
@@ -72,15 +24,15 @@ static int OwnerOf(const MFGGrid *grid, const MFGAxis axis[], const double *posi
 /* Counts and starts of the records for every rank. */
 static PetscErrorCode CountOwners(MFGResidents r, const MFGAgentRange *agents, int *owner,
                                   PetscMPIInt *out, PetscMPIInt *out_start) {
-  MFGAxis axis[MFG_MAX_DIM];
+  const MFGAxis *axis = r->initial.axis;
   PetscMPIInt size;
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(r->grid->world, &size));
-  for (int k = 0; k < r->grid->box.dim; k++) axis[k] = MFGAxisOf(&r->grid->box, k);
   for (int64_t i = 0; i < agents->count; i++) {
     double position[MFG_MAX_DIM] = {0};
-    for (int k = 0; k < r->grid->box.dim; k++) position[k] = agents->position[k][i];
+    for (int k = 0; k < r->grid->box.dim; k++)
+      position[k] = MFGAgentPosition(agents, &axis[k], k, i);
     owner[i] = OwnerOf(r->grid, axis, position);
     out[owner[i]]++;
   }
@@ -103,9 +55,9 @@ static PetscErrorCode Distribute(MFGResidents r, const MFGAgentRange *agents) {
   PetscCall(PetscMalloc2(agents->count, &owner, agents->count * words, &send));
   PetscCall(CountOwners(r, agents, owner, out, out_start));
   for (int64_t i = 0; i < agents->count; i++) {
-    const int64_t id = agents->id ? agents->id[i] : agents->first_id + i * agents->id_stride;
+    const int64_t id = MFGAgentId(agents, i);
     double *place = send + (int64_t)(out_start[owner[i]] + next[owner[i]]++) * words;
-    for (int k = 0; k < dim; k++) place[k] = agents->position[k][i];
+    for (int k = 0; k < dim; k++) place[k] = MFGAgentPosition(agents, &r->initial.axis[k], k, i);
     memcpy(place + dim, &id, sizeof id);
   }
   PetscCallMPI(MPI_Alltoall(out, 1, MPI_INT, in, 1, MPI_INT, world));
@@ -116,9 +68,9 @@ static PetscErrorCode Distribute(MFGResidents r, const MFGAgentRange *agents) {
   PetscCallMPI(MPI_Type_commit(&record));
   PetscCallMPI(MPI_Alltoallv(send, out, out_start, record, receive, in, in_start, record, world));
   PetscCallMPI(MPI_Type_free(&record));
-  PetscCall(StoreReserve(&r->initial, dim, arrivals));
-  for (int64_t i = 0; i < arrivals; i++) StorePut(&r->initial, dim, i, receive + i * words);
-  r->initial.count = arrivals;
+  PetscCall(MFGAgentsReserve(&r->initial, arrivals));
+  for (int64_t i = 0; i < arrivals; i++) MFGAgentsPut(&r->initial, i, receive + i * words);
+  r->initial.range.count = arrivals;
   PetscCall(PetscFree(receive));
   PetscCall(PetscFree2(owner, send));
   PetscCall(PetscFree5(out, in, out_start, in_start, next));
@@ -154,15 +106,16 @@ static PetscErrorCode ReserveTravellers(MFGResidents r) {
 static PetscErrorCode ReserveAgents(MFGResidents r, int64_t room) {
   PetscFunctionBeginUser;
   if (r->leavers && room <= r->now.room) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(StoreReserve(&r->now, r->grid->box.dim, room));
+  PetscCall(MFGAgentsReserve(&r->now, room));
   PetscCall(PetscFree(r->leavers));
-  PetscCall(PetscMalloc1(room + 1, &r->leavers));
+  PetscCall(PetscMalloc1(r->now.room + 1, &r->leavers));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend,
                                   MFGExchange exchange, const MFGAgentRange *agents, int64_t total,
                                   double deviation, MFGResidents *residents) {
+  const PetscBool single = (PetscBool)(agents->offset[0] != NULL);
   MFGResidents r;
 
   PetscFunctionBeginUser;
@@ -171,10 +124,12 @@ PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend
   r->backend = backend;
   r->exchange = exchange;
   r->total = total;
+  r->now = r->initial = r->saved = MFGAgentsNone(&grid->box, single, PETSC_TRUE);
   r->travellers = MFGTravellersFor(&grid->box, grid->divisions, total, deviation);
   PetscCall(ReserveTravellers(r));
   PetscCall(Distribute(r, agents));
-  PetscCall(ReserveAgents(r, r->initial.count + r->initial.count / 8 + r->travellers.capacity));
+  PetscCall(ReserveAgents(r, r->initial.range.count + r->initial.range.count / 8 +
+                                 r->travellers.capacity));
   PetscCall(MFGResidentsReset(r));
   *residents = r;
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -183,9 +138,9 @@ PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend
 PetscErrorCode MFGResidentsDestroy(MFGResidents *residents) {
   PetscFunctionBeginUser;
   if (!residents || !*residents) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(StoreFree(&(*residents)->now));
-  PetscCall(StoreFree(&(*residents)->initial));
-  PetscCall(StoreFree(&(*residents)->saved));
+  PetscCall(MFGAgentsDestroy(&(*residents)->now));
+  PetscCall(MFGAgentsDestroy(&(*residents)->initial));
+  PetscCall(MFGAgentsDestroy(&(*residents)->saved));
   PetscCall(PetscFree((*residents)->travellers.record));
   PetscCall(PetscFree((*residents)->leavers));
   PetscCall(PetscFree(*residents));
@@ -193,15 +148,13 @@ PetscErrorCode MFGResidentsDestroy(MFGResidents *residents) {
 }
 
 MFGAgentRange MFGResidentsRange(MFGResidents r) {
-  MFGAgentRange range = {.id_stride = 1, .count = r->now.count, .id = r->now.id};
-  for (int k = 0; k < r->grid->box.dim; k++) range.position[k] = r->now.position[k];
-  return range;
+  return r->now.range;
 }
 
-static PetscErrorCode CopyBack(MFGResidents r, const Store *from) {
+static PetscErrorCode CopyBack(MFGResidents r, const MFGAgents *from) {
   PetscFunctionBeginUser;
-  PetscCall(ReserveAgents(r, from->count));
-  PetscCall(StoreCopy(from, r->grid->box.dim, &r->now));
+  PetscCall(ReserveAgents(r, from->range.count));
+  PetscCall(MFGAgentsCopy(from, &r->now));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -209,13 +162,13 @@ PetscErrorCode MFGResidentsReset(MFGResidents r) {
   PetscFunctionBeginUser;
   PetscCall(CopyBack(r, &r->initial));
   r->has_saved = PETSC_FALSE;
-  r->peak = r->now.count;
+  r->peak = r->now.range.count;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGResidentsSave(MFGResidents r) {
   PetscFunctionBeginUser;
-  PetscCall(StoreCopy(&r->now, r->grid->box.dim, &r->saved));
+  PetscCall(MFGAgentsCopy(&r->now, &r->saved));
   r->has_saved = PETSC_TRUE;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -235,23 +188,23 @@ static void Depart(MFGResidents r) {
   t->count = PetscMin(leaving, t->capacity);
   t->capacity_wanted = PetscMax(t->capacity_wanted, leaving);
   for (int64_t j = leaving; j > 0; j--) {
-    const int64_t i = r->leavers[j], last = --r->now.count;
+    const int64_t i = r->leavers[j], last = --r->now.range.count;
     double record[MFG_MAX_DIM + 1];
-    if (j <= t->count) StoreGet(&r->now, dim, i, t->record + (j - 1) * (dim + 1));
-    StoreGet(&r->now, dim, last, record);
-    StorePut(&r->now, dim, i, record);
+    if (j <= t->count) MFGAgentsGet(&r->now, i, t->record + (j - 1) * (dim + 1));
+    MFGAgentsGet(&r->now, last, record);
+    MFGAgentsPut(&r->now, i, record);
   }
 }
 
 /* Travellers that have come here become agents. */
 static void Arrive(MFGResidents r) {
   const int dim = r->grid->box.dim;
-  const int64_t room = PetscMin(r->travellers.count, r->now.room - r->now.count);
+  const int64_t room = PetscMin(r->travellers.count, r->now.room - r->now.range.count);
 
-  r->wanted = PetscMax(r->wanted, r->now.count + r->travellers.count);
+  r->wanted = PetscMax(r->wanted, r->now.range.count + r->travellers.count);
   for (int64_t i = 0; i < room; i++)
-    StorePut(&r->now, dim, r->now.count++, r->travellers.record + i * (dim + 1));
-  r->peak = PetscMax(r->peak, r->now.count);
+    MFGAgentsPut(&r->now, r->now.range.count++, r->travellers.record + i * (dim + 1));
+  r->peak = PetscMax(r->peak, r->now.range.count);
 }
 
 PetscErrorCode MFGResidentsStep(MFGResidents r, MFGScan *scan) {
@@ -261,15 +214,24 @@ PetscErrorCode MFGResidentsStep(MFGResidents r, MFGScan *scan) {
   PetscCall(MFGBackendScan(r->backend, scan));
   Depart(r);
   PetscCall(MFGExchangeMigrate(r->exchange, &r->travellers));
-  const int64_t stayed = r->now.count;
+  const int64_t stayed = r->now.range.count;
   Arrive(r);
-  MFGAgentRange arrived = MFGResidentsRange(r);
-  arrived.count -= stayed;
-  arrived.id += stayed;
-  for (int k = 0; k < r->grid->box.dim; k++) arrived.position[k] += stayed;
+  const MFGAgentRange arrived = MFGAgentsFrom(&r->now, stayed);
   if (scan->shape.order && arrived.count)
     PetscCall(MFGBackendDeposit(r->backend, &scan->domain, &arrived, &scan->shape, &scan->extent,
                                 scan->moments));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsSort(MFGResidents r, MFGSortScratch *scratch) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGAgentsSort(r->backend, &r->grid->box, &r->now, scratch));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsSortInitial(MFGResidents r, MFGSortScratch *scratch) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGAgentsSort(r->backend, &r->grid->box, &r->initial, scratch));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -2,7 +2,7 @@
  */
 #pragma once
 
-#include "solvers/backend.h"
+#include "solvers/agents.h"
 #include "solvers/exchange.h"
 #include "solvers/grid.h"
 
@@ -32,6 +32,10 @@ PetscErrorCode MFGResidentsRestore(MFGResidents residents);
  * now. The range and leavers of the scan are set here. Agents may get lost when a buffer overflows:
  * ask MFGResidentsCheck before the result is used. */
 PetscErrorCode MFGResidentsStep(MFGResidents residents, MFGScan *scan);
+
+/* The agents here now, or those that Reset brings back, into the order of their cells. */
+PetscErrorCode MFGResidentsSort(MFGResidents residents, MFGSortScratch *scratch);
+PetscErrorCode MFGResidentsSortInitial(MFGResidents residents, MFGSortScratch *scratch);
 
 /* Integers that a check reduces. */
 #define MFG_RESIDENTS_CHECKED (3 + MFG_MAX_DIM)

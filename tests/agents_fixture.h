@@ -97,3 +97,21 @@ static inline double LargestError(int64_t n, const double *a, const double *b, d
   }
   return error;
 }
+
+/* A flow of this rank's cells and one of the whole grid, computed by one rank: the same bits, and
+ * the same statistics. */
+static inline void AssertSameFlow(const MFGGrid *grid, int steps, const double *M,
+                                  const MFGSampleStatistics *statistics, const double *whole,
+                                  const MFGSampleStatistics *expected) {
+  const MFGBlock *b = &grid->block;
+  double *mine = malloc(MFGBlockOwned(b) * sizeof *mine);
+  for (int n = 0; n <= steps; n++) {
+    MFG_OK(MFGGridRestrict(grid, 1, whole + n * MFGBlockCells(b), mine));
+    assert_memory_equal(mine, M + n * MFGBlockOwned(b), MFGBlockOwned(b) * sizeof *mine);
+    for (int k = 0; k < b->dim; k++) {
+      assert_true(statistics[n].mean[k] == expected[n].mean[k]);
+      assert_true(statistics[n].variance[k] == expected[n].variance[k]);
+    }
+  }
+  free(mine);
+}

@@ -17,9 +17,9 @@ LAYERS = [
     ("model", "random", "stencil"),
     ("point",),
     ("backend", "exchange"),
-    ("grid", "tridiagonal"),
+    ("grid", "tridiagonal", "agents"),
     ("residents", "star"),
-    ("hjb", "particles", "kde", "fp_grid", "coupling"),
+    ("hjb", "particles", "kde", "fp_grid", "coupling", "agent_drift", "sweep_layout"),
     ("equilibrium", "anderson", "diagnostics", "decomposition"),
 ]
 STRANGERS = [{"hjb", "particles"}, {"hjb", "kde"}, {"hjb", "fp_grid"}]  # of one layer, joined only above it

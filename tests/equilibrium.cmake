@@ -12,11 +12,11 @@ foreach(ranks 2 3 4)
   mfg_run_test(ranks_1d ${ranks} parallel)
   mfg_run_test(ranks_2d ${ranks} parallel)
 endforeach()
-foreach(case rerun torus_residual lq_variance peer honest_failure picard_damped fresh initial
+foreach(case rerun single torus_residual lq_variance peer honest_failure picard_damped fresh initial
     step_length given_drift moving_torus discrete_equations)
   mfg_run_test(${case} 1 verification)
 endforeach()
-foreach(case rerun fresh hjb_failure unwritable lock dry_run decompositions traffic narrow_boxes)
+foreach(case rerun single fresh hjb_failure unwritable lock dry_run decompositions traffic narrow_boxes)
   mfg_run_test(${case} 2 parallel)
 endforeach()
 mfg_run_test(too_many_ranks 5 parallel)

@@ -58,7 +58,8 @@ static PetscErrorCode CheckRoundTrip(const char *path, int n, const char *const 
   for (int i = 0; i < a->constant_count; i++)
     assert_true(a->constants[i].value == b->constants[i].value);
   assert_memory_equal(&a->density, &b->density, sizeof a->density);
-  assert_true(a->agents.seed == b->agents.seed && a->agents.count == b->agents.count);
+  assert_true(a->agents.seed == b->agents.seed && a->agents.count == b->agents.count &&
+              a->agents.single == b->agents.single);
   PetscCall(MFGConfigDestroy(&a));
   PetscCall(MFGConfigDestroy(&b));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -88,6 +89,7 @@ static void TestHardValues(void **state) {
       "dynamics.sigma=0.1234567890123456789",
       "agents.seed=18446744073709551615",
       "agents.count=2e5",
+      "agents.precision=single",
       "density.bandwidth=[0.3333333333333333]",
       "metadata={title: \"a \\\"quoted\\\" \\\\ \\x07 \\u2028 T\xc3\xb8rus: {x}\", n: [1, ~, "
       "'no']}",

@@ -30,7 +30,7 @@ static const char *const full =
     "  nonlocal: {kernel: none}\n"
     "terminal_cost:\n  coupling: {type: power, strength: 3, exponent: 2}\n"
     "agents: {count: 77, initial_density: {file: sub/f.h5, dataset: /m0}, sampling: random,\n"
-    "  seed: 18446744073709551615, precision: double}\n"
+    "  seed: 18446744073709551615, precision: single}\n"
     "fokker_planck: {method: particles}\n"
     "density: {method: direct, bandwidth: [0.4, 0.2], tolerance: 1e-9}\n"
     "equilibrium: {method: fictitious_play, tolerance: 1e-3, max_iterations: 9, damping: 0.5,\n"
@@ -86,7 +86,7 @@ static void TestFullSolvers(void **state) {
   (void)state;
   Write(full);
   MFGConfig *c = Read(0, NULL);
-  assert_true(c->agents.count == 77 && c->agents.seed == UINT64_MAX);
+  assert_true(c->agents.count == 77 && c->agents.seed == UINT64_MAX && c->agents.single);
   char beside[64]; /* a relative path begins where the input lies */
   snprintf(beside, sizeof beside, "%.*s/sub/f.h5", (int)(strrchr(path, '/') - path), path);
   assert_string_equal(c->agents.initial_density.file, beside);
@@ -151,6 +151,7 @@ static void TestDefaults(void **state) {
   assert_int_equal(c->running_cost.coupling.type, MFG_COUPLING_NONE);
   assert_true(c->agents.count == 50000 && c->agents.seed == 1);
   assert_int_equal(c->agents.sampling, MFG_SAMPLING_STRATIFIED);
+  assert_false(c->agents.single);
   assert_int_equal(c->density.rule, MFG_BANDWIDTH_SILVERMAN);
   assert_true(c->density.tolerance == 1e-6 && c->equilibrium.tolerance == 1e-8);
   assert_int_equal(c->equilibrium.method, MFG_OUTER_ANDERSON);

@@ -23,8 +23,12 @@ typedef struct {
   uint64_t seed;
   int corner; /* m0 is one cell: all agents on one rank */
   MFGDensityMethod method;
-  MFGDecomposition decomposition;
-  int halved; /* cells, on each axis another number of times */
+  struct {
+    MFGDecomposition decomposition;
+    PetscBool single;
+    int sort_every; /* MFG_SORT_AUTO: in 3D */
+    int halved;     /* cells, on each axis another number of times */
+  } way;
 } Problem;
 
 typedef struct {
@@ -67,8 +71,8 @@ static PetscErrorCode Create(const Problem *p, const MFGBackend *backend, Soluti
   if (p->corner) m0[0] = 1;
   for (int i = 0; i < (p->steps + 1) * whole.dim; i++)
     h[i] = p->width * whole.spacing[i % whole.dim];
-  const int halvings[3] = {p->halved, p->halved && whole.dim > 1 ? p->halved - 1 : 0,
-                           p->halved && whole.dim > 2};
+  const int halvings[3] = {p->way.halved, p->way.halved && whole.dim > 1 ? p->way.halved - 1 : 0,
+                           p->way.halved && whole.dim > 2};
   PetscCall(MFGDensityPlanCreateHalved(&s->grid, backend, p->method, p->agents, 1e-3, p->steps + 1,
                                        h, halvings, plan));
   const MFGParticlesSpec spec = {.count = p->agents,
@@ -78,7 +82,9 @@ static PetscErrorCode Create(const Problem *p, const MFGBackend *backend, Soluti
                                  .nu = p->nu,
                                  .dt = 1,
                                  .steps = p->steps,
-                                 .decomposition = p->decomposition};
+                                 .decomposition = p->way.decomposition,
+                                 .single = p->way.single,
+                                 .sort_every = p->way.sort_every};
   PetscCall(MFGParticlesCreate(&s->grid, backend, &spec, particles));
   free(m0);
   free(h);
@@ -114,25 +120,17 @@ static void Free(Solution *s) {
 }
 
 static void AssertSame(const Problem *p, const Solution *shared, const Solution *alone) {
-  const MFGBlock *b = &shared->grid.block;
-  double *mine = malloc(MFGBlockOwned(b) * sizeof *mine);
-  for (int n = 0; n <= p->steps; n++) {
-    MFG_OK(MFGGridRestrict(&shared->grid, 1, alone->M + n * MFGBlockCells(b), mine));
-    assert_memory_equal(mine, shared->M + n * MFGBlockOwned(b), MFGBlockOwned(b) * sizeof *mine);
-    for (int k = 0; k < b->dim; k++) {
-      assert_true(shared->statistics[n].mean[k] == alone->statistics[n].mean[k]);
-      assert_true(shared->statistics[n].variance[k] == alone->statistics[n].variance[k]);
-    }
-  }
-  free(mine);
+  AssertSameFlow(&shared->grid, p->steps, shared->M, shared->statistics, alone->M,
+                 alone->statistics);
 }
 
-/* Domain on all ranks against replicated on one. */
+/* Domain, or as it is, on all ranks against replicated on one that never sorts. */
 static void Compare(Problem p) {
   Solution shared, alone;
-  p.decomposition = MFG_DECOMPOSITION_DOMAIN;
+  if (!p.way.sort_every) p.way.decomposition = MFG_DECOMPOSITION_DOMAIN;
   MFG_OK(Solve(PETSC_COMM_WORLD, &p, &shared));
-  p.decomposition = MFG_DECOMPOSITION_REPLICATED;
+  p.way.decomposition = MFG_DECOMPOSITION_REPLICATED;
+  p.way.sort_every = MFG_SORT_NEVER;
   MFG_OK(Solve(PETSC_COMM_SELF, &p, &alone));
   AssertSame(&p, &shared, &alone);
   Free(&shared);
@@ -144,21 +142,66 @@ static void SameBitsAsReplicated(void **state) {
   const Box *const boxes[] = {&line, &ring, &tube, &room, &torus, &hall, &box};
   for (int i = 0; i < 7; i++) {
     /* A tenth of a cell of noise and two cells of drift per step; five agents leave boxes empty. */
-    Compare((Problem){boxes[i], 1001, 7, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0, 0});
-    Compare((Problem){boxes[i], 5, 3, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0, 0});
+    Compare((Problem){boxes[i], 1001, 7, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, {0}});
+    Compare((Problem){boxes[i], 5, 3, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, {0}});
     for (int halved = 1; halved < 3; halved++)
-      Compare((Problem){boxes[i], 301, 3, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, 0, halved});
+      Compare(
+          (Problem){boxes[i], 301, 3, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, {.halved = halved}});
     /* Across several boxes and seams in one step. */
-    Compare((Problem){boxes[i], 300, 4, 1e-3, 90, 1.5, 4, 0, MFG_DENSITY_MOMENTS, 0, 0});
+    Compare((Problem){boxes[i], 300, 4, 1e-3, 90, 1.5, 4, 0, MFG_DENSITY_MOMENTS, {0}});
     /* All on one rank at first, then blown apart. */
-    Compare((Problem){boxes[i], 300, 4, 1, 1, 1.5, 5, 1, MFG_DENSITY_MOMENTS, 0, 0});
+    Compare((Problem){boxes[i], 300, 4, 1, 1, 1.5, 5, 1, MFG_DENSITY_MOMENTS, {0}});
   }
-  Compare((Problem){&tube, 200, 3, 1e-3, 20, 1.5, 6, 0, MFG_DENSITY_DIRECT, 0, 0});
+  Compare((Problem){&tube, 200, 3, 1e-3, 20, 1.5, 6, 0, MFG_DENSITY_DIRECT, {0}});
+}
+
+static void SameBitsInSinglePrecision(void **state) {
+  (void)state;
+  const Box *const boxes[] = {&line, &ring, &tube, &room, &hall, &box};
+  for (int i = 0; i < 6; i++) {
+    Compare((Problem){
+        boxes[i], 1001, 7, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, {.single = PETSC_TRUE}});
+    Compare(
+        (Problem){boxes[i], 300, 4, 1, 1, 1.5, 5, 1, MFG_DENSITY_MOMENTS, {.single = PETSC_TRUE}});
+  }
+  Compare(
+      (Problem){&tube, 200, 3, 1e-3, 20, 1.5, 6, 0, MFG_DENSITY_DIRECT, {.single = PETSC_TRUE}});
+}
+
+/* Ids travel with the agents: with their random numbers they go the same way in any order. */
+static void SameBitsSorted(void **state) {
+  (void)state;
+  const Box *const boxes[] = {&line, &ring, &tube, &room, &hall, &box};
+  PetscMPIInt size;
+  MPI_Comm_size(PETSC_COMM_WORLD, &size);
+  for (int i = 0; i<24; i += size> 2 ? 5 : 1) { /* more ranks than cores are slow */
+    const Box *b = boxes[i % 6];
+    const MFGDecomposition way =
+        i % 12 < 6 ? MFG_DECOMPOSITION_REPLICATED : MFG_DECOMPOSITION_DOMAIN;
+    const PetscBool single = (PetscBool)(i >= 12);
+    Compare((Problem){
+        b, 1001, 7, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, {way, single, 1 + i % 3, i % 2}});
+    /* Across several boxes in a step, and out of buffers that are too small: redone. */
+    Compare((Problem){b, 300, 4, 1e-3, 90, 1.5, 4, 0, MFG_DENSITY_MOMENTS, {way, single, 1, 0}});
+    Compare((Problem){b, 300, 4, 1, 1, 1.5, 5, 1, MFG_DENSITY_MOMENTS, {way, single, 2, 0}});
+  }
+  /* The positions of every level, and those before a chunk of one step. */
+  for (int way = 0; way < 2; way++)
+    Compare((Problem){&tube, 200, 4, 1e-3, 20, 1.5, 6, 0, MFG_DENSITY_DIRECT, {way, way, 2, 0}});
 }
 
 static void AnotherSeedDiffers(void **state) {
   (void)state;
-  Problem p = {&tube, 300, 4, 1e-4, 3, 1.5, 3, 0, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN, 0};
+  Problem p = {&tube,
+               300,
+               4,
+               1e-4,
+               3,
+               1.5,
+               3,
+               0,
+               MFG_DENSITY_MOMENTS,
+               {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
   Solution a, b;
   MFG_OK(Solve(PETSC_COMM_WORLD, &p, &a));
   p.seed = 4;
@@ -179,9 +222,16 @@ static void AThousandFastStepsLoseNobody(void **state) {
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
   const int steps = size > 2 ? 60 : 1000; /* more ranks than cores: a step takes 0.1 s */
   for (int i = 0; i < 3; i++) {
-    const Problem p = {
-        i < 2 ? boxes[i] : &small, 400, steps, 1e-4, 30, 1.5, 9, 0, MFG_DENSITY_MOMENTS,
-        MFG_DECOMPOSITION_DOMAIN,  0};
+    const Problem p = {i < 2 ? boxes[i] : &small,
+                       400,
+                       steps,
+                       1e-4,
+                       30,
+                       1.5,
+                       9,
+                       0,
+                       MFG_DENSITY_MOMENTS,
+                       {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
     Solution s;
     MFG_OK(Solve(PETSC_COMM_WORLD, &p, &s));
     const MFGBlock *b = &s.grid.block;
@@ -200,8 +250,16 @@ static void ImbalanceIsLargestOverMean(void **state) {
   (void)state;
   PetscMPIInt size;
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  const Problem p = {&line, 64, 2, 0, 0, 1.5, 3, 1, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN,
-                     0};
+  const Problem p = {&line,
+                     64,
+                     2,
+                     0,
+                     0,
+                     1.5,
+                     3,
+                     1,
+                     MFG_DENSITY_MOMENTS,
+                     {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
   Solution s;
   MFG_OK(Solve(PETSC_COMM_WORLD, &p, &s));
   MFG_ASSERT_NEAR(s.imbalance, size, 0);
@@ -213,8 +271,16 @@ static void NarrowBoxesAreRefused(void **state) {
   (void)state;
   PetscMPIInt size;
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  const Problem p = {&line, 64, 2, 0, 0, 20, 3, 0, MFG_DENSITY_MOMENTS, MFG_DECOMPOSITION_DOMAIN,
-                     0};
+  const Problem p = {&line,
+                     64,
+                     2,
+                     0,
+                     0,
+                     20,
+                     3,
+                     0,
+                     MFG_DENSITY_MOMENTS,
+                     {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
   Solution s = {0};
   MFG_OK(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
   const PetscErrorCode error = Solve(PETSC_COMM_WORLD, &p, &s);
@@ -223,8 +289,11 @@ static void NarrowBoxesAreRefused(void **state) {
   Free(&s);
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(SameBitsAsReplicated), cmocka_unit_test(AnotherSeedDiffers),
-    cmocka_unit_test(AThousandFastStepsLoseNobody), cmocka_unit_test(ImbalanceIsLargestOverMean),
-    cmocka_unit_test(NarrowBoxesAreRefused)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(SameBitsAsReplicated),
+                                          cmocka_unit_test(SameBitsInSinglePrecision),
+                                          cmocka_unit_test(SameBitsSorted),
+                                          cmocka_unit_test(AnotherSeedDiffers),
+                                          cmocka_unit_test(AThousandFastStepsLoseNobody),
+                                          cmocka_unit_test(ImbalanceIsLargestOverMean),
+                                          cmocka_unit_test(NarrowBoxesAreRefused)};
 MFG_TEST_MAIN(tests)

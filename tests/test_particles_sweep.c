@@ -35,6 +35,7 @@ typedef struct {
   uint32_t iteration;
   MFGSampling sampling;
   MFGDensityMethod method;
+  int sort_every;
 } Problem;
 
 typedef struct {
@@ -63,7 +64,8 @@ static void Solve(MPI_Comm comm, const Problem *p, Solution *s) {
                                  .initial_density = m0,
                                  .nu = 0.4,
                                  .dt = 0.05,
-                                 .steps = STEPS};
+                                 .steps = STEPS,
+                                 .sort_every = p->sort_every};
   MFG_OK(MFGParticlesCreate(&s->grid, backend, &spec, &s->particles));
   free(m0);
   s->M = malloc((STEPS + 1) * MFGBlockOwned(&s->grid.block) * sizeof *s->M);
@@ -79,17 +81,7 @@ static void Free(Solution *s) {
 }
 
 static void AssertSame(const Solution *shared, const Solution *alone) {
-  const MFGBlock *b = &shared->grid.block;
-  double *mine = malloc(MFGBlockOwned(b) * sizeof *mine);
-  for (int n = 0; n <= STEPS; n++) {
-    MFG_OK(MFGGridRestrict(&shared->grid, 1, alone->M + n * MFGBlockCells(b), mine));
-    assert_memory_equal(mine, shared->M + n * MFGBlockOwned(b), MFGBlockOwned(b) * sizeof *mine);
-    for (int k = 0; k < b->dim; k++) {
-      assert_true(shared->statistics[n].mean[k] == alone->statistics[n].mean[k]);
-      assert_true(shared->statistics[n].variance[k] == alone->statistics[n].variance[k]);
-    }
-  }
-  free(mine);
+  AssertSameFlow(&shared->grid, STEPS, shared->M, shared->statistics, alone->M, alone->statistics);
 }
 
 /* 5 agents: with 7 ranks some have none. */
@@ -105,7 +97,8 @@ static void SameBitsForAnyNumberOfRanks(void **state) {
                            3,
                            0,
                            (i + a) % 2 ? MFG_SAMPLING_RANDOM : MFG_SAMPLING_STRATIFIED,
-                           method ? MFG_DENSITY_DIRECT : MFG_DENSITY_MOMENTS};
+                           method ? MFG_DENSITY_DIRECT : MFG_DENSITY_MOMENTS,
+                           0};
         Solution shared, alone;
         Solve(PETSC_COMM_WORLD, &p, &shared);
         Solve(PETSC_COMM_SELF, &p, &alone);
@@ -117,7 +110,7 @@ static void SameBitsForAnyNumberOfRanks(void **state) {
 
 static void SweepsRepeatAndSeedsDiffer(void **state) {
   (void)state;
-  Problem p = {&tube, 500, 3, 0, MFG_SAMPLING_STRATIFIED, MFG_DENSITY_MOMENTS};
+  Problem p = {&tube, 500, 3, 0, MFG_SAMPLING_STRATIFIED, MFG_DENSITY_MOMENTS, 0};
   Solution first, other;
   Solve(PETSC_COMM_WORLD, &p, &first);
   const size_t bytes = (STEPS + 1) * MFGBlockOwned(&first.grid.block) * sizeof(double);
@@ -516,13 +509,15 @@ static void BoxScansAreChecked(void **state) {
   MFG_OK(MFGGridDestroy(&grid));
 }
 
-/* The paths of all agents, deposited level by level, give the densities of the sweep. */
+/* The paths of all agents, deposited level by level, give the densities of the sweep, sorted or
+ * not.
+ */
 static void PathsAreThoseOfTheSweep(void **state) {
   (void)state;
   enum { N = 60 };
   const Box *const boxes[] = {&line, &tube};
-  for (int i = 0; i < 2; i++) {
-    const Problem p = {boxes[i], N, 5, 4, MFG_SAMPLING_STRATIFIED, MFG_DENSITY_MOMENTS};
+  for (int i = 0; i < 4; i++) {
+    const Problem p = {boxes[i % 2], N, 5, 4, MFG_SAMPLING_STRATIFIED, MFG_DENSITY_MOMENTS, i};
     Solution s;
     Solve(PETSC_COMM_WORLD, &p, &s);
     MFGBlock b = WholeBlock(&s.grid);

@@ -132,6 +132,21 @@ def case_rerun(ranks, tmp):
         assert np.array_equal(first, again)
 
 
+def case_single(ranks, tmp):
+    """Positions in single precision: a run converges, its effective input gives the same bits again, and the
+    density differs from that in double by more than nothing and less than 1e-4 of its range. Rounding makes
+    the map of the outer iteration jump, by 1e-9 here: the tolerance is above that."""
+    loose = "equilibrium.tolerance=1e-7"
+    for case, sets in (("lq_mean_field_1d", (*SMALL_1D[:-1], loose)), ("torus_2d", (*SMALL_2D[:-1], loose))):
+        run(case, tmp / f"{case}a", *sets, "agents.precision=single", ranks=ranks)
+        run(tmp / f"{case}a" / "effective.yaml", tmp / f"{case}b", ranks=ranks)
+        run(case, tmp / f"{case}c", *sets, ranks=ranks)
+        assert status(tmp / f"{case}a")["reason"] == "converged"
+        single, again, double = (fields(tmp / f"{case}{x}", "m")[0] for x in "abc")
+        assert np.array_equal(single, again), case
+        assert 0 < np.max(np.abs(single - double)) < 1e-4 * np.ptp(double), case
+
+
 def case_torus_residual(ranks, tmp):
     """T1 with agents: Anderson brings the outer residual below 1e-10."""
     run("torus_1d", tmp, "agents.count=20000", "equilibrium.tolerance=1e-10", "equilibrium.memory=10",

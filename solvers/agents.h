@@ -1,0 +1,48 @@
+/* Agents in arrays of their own: positions in double or single precision, ids where they do not
+ * follow from the place. */
+#pragma once
+
+#include "solvers/backend.h"
+
+typedef struct {
+  MFGAxis axis[MFG_MAX_DIM];
+  int dim;
+  PetscBool single, with_ids;
+  int64_t room;        /* of the arrays; at least range.count */
+  MFGAgentRange range; /* arrays owned */
+} MFGAgents;
+
+/* No agents yet, in the grid that `block` is a part of. */
+MFGAgents MFGAgentsNone(const MFGBlock *block, PetscBool single, PetscBool with_ids);
+
+/* Arrays for at least `room` agents; contents are not kept. */
+PetscErrorCode MFGAgentsReserve(MFGAgents *agents, int64_t room);
+
+/* Copies the agents, with more room and with ids where they need it. Same precision. */
+PetscErrorCode MFGAgentsCopy(const MFGAgents *from, MFGAgents *to);
+PetscErrorCode MFGAgentsDestroy(MFGAgents *agents);
+
+/* The agents from number `first` on; borrowed. */
+MFGAgentRange MFGAgentsFrom(const MFGAgents *agents, int64_t first);
+
+/* Agent i as a record of dim + 1 words of eight bytes, position and id. The position is that of the
+ * agent also in single precision, and putting it elsewhere gives the same position there. */
+void MFGAgentsGet(const MFGAgents *agents, int64_t i, double *record);
+void MFGAgentsPut(MFGAgents *agents, int64_t i, const double *record);
+
+/* Kept between sorts; zero before the first. */
+typedef struct {
+  uint32_t *place, *start; /* owned; [room], [cells + 1] */
+  uint64_t *column;        /* owned; [room] */
+  int64_t room, cells;
+} MFGSortScratch;
+
+/* Agents into the order of their cells in the box; from now on they have ids in an array. More than
+ * 2^32 - 1 are left as they are: only slower. */
+PetscErrorCode MFGAgentsSort(const MFGBackend *backend, const MFGBlock *box, MFGAgents *agents,
+                             MFGSortScratch *scratch);
+PetscErrorCode MFGSortScratchDestroy(MFGSortScratch *scratch);
+int64_t MFGSortScratchBytes(int64_t agents, int64_t cells);
+
+/* Bytes of one agent. */
+int64_t MFGAgentBytes(int dim, PetscBool single, PetscBool with_ids);
