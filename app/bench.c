@@ -474,6 +474,43 @@ static PetscErrorCode SolveWork(void *context) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* What a strong coupling costs Anderson's method and Newton's, in sweeps. */
+static PetscErrorCode BenchCouplings(MPI_Comm comm) {
+  const double kappas[] = {0.1, 0.3, 1, 3, 10, 30, 100};
+  const char *methods[] = {"anderson", "newton"};
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGSay(comm,
+                   "\nTorus in one dimension, 64 cells, 64 steps, density on the grid, to 1e-9\n"
+                   "  coupling  method       maps  linearised   seconds  density residual\n"));
+  for (size_t i = 0; i < 2 * PETSC_STATIC_ARRAY_LENGTH(kappas); i++) {
+    char constant[64], strength[64], method[64];
+    const char *sets[] = {constant,
+                          strength,
+                          method,
+                          "domain.cells=[64]",
+                          "time.steps=64",
+                          "fokker_planck.method=grid",
+                          "equilibrium.tolerance=1e-9",
+                          "equilibrium.memory=10",
+                          "equilibrium.damping=0.5"};
+    double seconds;
+    Solve s;
+    Case c;
+    snprintf(constant, sizeof constant, "constants.kappa=%g", kappas[i / 2]);
+    snprintf(strength, sizeof strength, "running_cost.coupling.strength=%g", kappas[i / 2]);
+    snprintf(method, sizeof method, "equilibrium.method=%s", methods[i % 2]);
+    PetscCall(CaseCreate(comm, "torus_1d", PETSC_STATIC_ARRAY_LENGTH(sets), sets, &c));
+    s.problem = &c.problem;
+    PetscCall(TimeOnce(comm, SolveWork, &s, &seconds));
+    PetscCall(MFGSay(comm, "  %8g  %-9s %7d %11lld %9.3f  %s\n", kappas[i / 2], methods[i % 2],
+                     s.outcome.iterations, (long long)s.outcome.products, seconds,
+                     s.outcome.reason == MFG_STOP_CONVERGED ? "below 1e-9" : "NOT CONVERGED"));
+    PetscCall(CaseDestroy(&c));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode BenchSolve(MPI_Comm comm) {
   const char *names[] = {"peer_1d", "reference_1d", "torus_1d", "lq_mean_field_1d"};
   Case c;
@@ -490,6 +527,7 @@ static PetscErrorCode BenchSolve(MPI_Comm comm) {
                      s.outcome.message));
     PetscCall(CaseDestroy(&c));
   }
+  PetscCall(BenchCouplings(comm));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

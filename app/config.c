@@ -298,6 +298,41 @@ static PetscErrorCode CheckBandwidth(MFGConfigReader *r) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* What divides or draws agents means nothing without them. */
+static PetscErrorCode CheckGridMethod(MFGConfigReader *r) {
+  const MFGConfig *c = r->config;
+  char place[MFG_YAML_PLACE];
+
+  PetscFunctionBeginUser;
+  if (c->fokker_planck.method != MFG_FOKKER_PLANCK_GRID) PetscFunctionReturn(PETSC_SUCCESS);
+  PlaceOf(r, "equilibrium.random_numbers", -1, place);
+  if (c->equilibrium.fresh)
+    PetscCall(MFGConfigErrorsAdd(r->errors, place,
+                                 "equilibrium.random_numbers: 'fresh' belongs to agents, and "
+                                 "fokker_planck.method is 'grid'; take one of them out"));
+  PlaceOf(r, "parallel.decomposition", -1, place);
+  if (c->parallel.decomposition)
+    PetscCall(MFGConfigErrorsAdd(r->errors, place,
+                                 "parallel.decomposition divides agents, and fokker_planck.method "
+                                 "is 'grid'; take one of them out"));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode CheckNewton(MFGConfigReader *r) {
+  const MFGConfig *c = r->config;
+  char place[MFG_YAML_PLACE];
+
+  PetscFunctionBeginUser;
+  PlaceOf(r, "equilibrium.method", -1, place);
+  if (c->equilibrium.method == MFG_OUTER_NEWTON &&
+      c->fokker_planck.method != MFG_FOKKER_PLANCK_GRID)
+    PetscCall(MFGConfigErrorsAdd(r->errors, place,
+                                 "equilibrium.method: 'newton' needs the derivative of the map, "
+                                 "which agents do not have; use fokker_planck.method: grid, or "
+                                 "anderson"));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 /* What the keys say together; only after each of them is right. */
 static PetscErrorCode CheckTogether(MFGConfigReader *r) {
   const MFGConfig *c = r->config;
@@ -309,6 +344,8 @@ static PetscErrorCode CheckTogether(MFGConfigReader *r) {
   PetscCall(CheckMean(r, "running_cost.mean.strength", &c->running_cost));
   PetscCall(CheckMean(r, "terminal_cost.mean.strength", &c->terminal_cost));
   PetscCall(CheckBandwidth(r));
+  PetscCall(CheckGridMethod(r));
+  PetscCall(CheckNewton(r));
   PlaceOf(r, "hamiltonian.exponent", -1, place);
   if (c->hamiltonian.type == MFG_HAMILTONIAN_QUADRATIC && c->hamiltonian.exponent != 2)
     PetscCall(MFGConfigErrorsAdd(r->errors, place,

@@ -63,6 +63,9 @@ typedef struct {
     PetscBool single; /* precision: single */
   } agents;
   struct {
+    MFGFokkerPlanckMethod method;
+  } fokker_planck;
+  struct {
     MFGDensityMethod method;
     MFGBandwidthRule rule; /* FIXED: bandwidth holds h */
     double bandwidth[MFG_MAX_DIM];
@@ -71,7 +74,7 @@ typedef struct {
   struct {
     MFGOuterMethod method;
     double tolerance, damping;
-    int max_iterations, memory;
+    int max_iterations, memory, exploitability;
     PetscBool fresh; /* random_numbers: fresh */
     char *initial;   /* m0, or the path of a result file */
   } equilibrium;

@@ -132,9 +132,44 @@ void MFGExactGaussian(const char *name, double t, double *mean, double *variance
   *variance = s.v;
 }
 
+/* LQ-3, F = x^2/2 + gamma log m, G = 0: a' = a^2 - 1 + gamma/v, v' = -2 a v + 2 nu,
+ * e' = -nu a + gamma/2 log(2 pi v) with a(0) and e(0) for which a(T) = e(T) = 0; RK4. */
+static void LQ3Rate(const double y[3], double rate[3]) {
+  const double gamma = 0.1;
+  rate[0] = y[0] * y[0] - 1 + gamma / y[1];
+  rate[1] = -2 * y[0] * y[1] + 2 * lqNu;
+  rate[2] = -lqNu * y[0] + gamma / 2 * log(2 * PETSC_PI * y[1]);
+}
+
+static void LQ3State(double t, double y[3]) {
+  const int n = 2000;
+  const double h = t / n, weight[] = {0, 0.5, 0.5, 1};
+  y[0] = 0.524091781560;
+  y[1] = 0.25;
+  y[2] = 0.009632509917;
+  for (int i = 0; i < n; i++) {
+    double k[4][3];
+    for (int stage = 0; stage < 4; stage++) {
+      double at[3];
+      for (int j = 0; j < 3; j++) at[j] = y[j] + (stage ? h * weight[stage] * k[stage - 1][j] : 0);
+      LQ3Rate(at, k[stage]);
+    }
+    for (int j = 0; j < 3; j++) y[j] += h / 6 * (k[0][j] + 2 * k[1][j] + 2 * k[2][j] + k[3][j]);
+  }
+}
+
+static void LQ3(double t, int64_t n, const double *x, MFGExactPoint *values) {
+  double y[3];
+  LQ3State(t, y);
+  for (int64_t i = 0; i < n; i++)
+    values[i] = (MFGExactPoint){y[0] * x[i] * x[i] / 2 + y[2],
+                                exp(-x[i] * x[i] / (2 * y[1])) / sqrt(2 * PETSC_PI * y[1])};
+}
+
 /* Reference errors: T1 and T2 of the finite difference scheme with the exact adjoint; LQ-1 upwind
  * for u, half the allowed error of the variance for m; LQ-2 by
- * tests/reference/scheme_lq_mean_field.py; T5 by tests/reference/scheme_heat_flow.py. */
+ * tests/reference/scheme_lq_mean_field.py, LQ-1 and LQ-3 on the grid by scheme_lq_log.py beside it;
+ * T5 by tests/reference/scheme_heat_flow.py. */
 static const MFGExact cases[] = {
     {.name = "torus_1d",
      .about = "T1: periodic, local coupling",
@@ -187,7 +222,9 @@ static const MFGExact cases[] = {
      .cells = {{60}, {120}, {240}},
      .steps = {30, 60, 120},
      .u_error = {4.5e-2, 2.3e-2, 1.2e-2},
-     .m_error = {1.0e-2, 5.0e-3, 4.0e-3}},
+     .m_error = {1.0e-2, 5.0e-3, 4.0e-3},
+     .grid_u_error = {4.511e-2, 2.314e-2, 1.172e-2},
+     .grid_m_error = {6.167e-2, 3.243e-2, 1.670e-2}},
     {.name = "lq_mean_field_1d",
      .about = "LQ-2: attraction to the mean",
      .dim = 1,
@@ -200,7 +237,23 @@ static const MFGExact cases[] = {
      .cells = {{80}, {160}, {320}},
      .steps = {30, 60, 120},
      .u_error = {9.532e-2, 4.868e-2, 2.460e-2},
-     .m_error = {4.294e-2, 2.125e-2, 1.057e-2}},
+     .m_error = {4.294e-2, 2.125e-2, 1.057e-2},
+     .grid_u_error = {8.166e-2, 4.191e-2, 2.123e-2},
+     .grid_m_error = {9.544e-2, 5.092e-2, 2.645e-2}},
+    {.name = "lq_log_1d",
+     .about = "LQ-3: logarithmic coupling",
+     .dim = 1,
+     .nu = 0.125,
+     .horizon = 1,
+     .half_width = 1.5,
+     .width = 8,
+     .solution = LQ3,
+     .grid_only = PETSC_TRUE,
+     .resolutions = 3,
+     .cells = {{80}, {160}, {320}},
+     .steps = {40, 80, 160},
+     .grid_u_error = {1.495e-2, 7.872e-3, 4.042e-3},
+     .grid_m_error = {1.456e-2, 7.506e-3, 3.809e-3}},
     {.name = "torus_3d",
      .about = "T1: periodic, local coupling",
      .dim = 3,

@@ -25,6 +25,9 @@ typedef struct {
   int resolutions;
   int cells[4][MFG_MAX_DIM], steps[4];
   double u_error[4], m_error[4];
+  /* With the density on the grid, to four digits; 0: those above. */
+  double grid_u_error[4], grid_m_error[4];
+  PetscBool grid_only;
 } MFGExact;
 
 int MFGExactCount(void);

@@ -11,6 +11,10 @@ typedef struct {
   int iteration;
   double density_residual, value_residual;
   PetscInt newton_iterations, krylov_iterations;
+  double exploitability;  /* NaN: not measured */
+  PetscInt linear_sweeps; /* of Newton's method, before this map */
+  PetscInt fp_iterations; /* on the grid: linear iterations of the forward sweep, */
+  double mass_defect;     /* and largest |1 - factor| that restored the mass of a level */
   double seconds_hjb, seconds_particles, seconds_density, seconds_other;
   double mass, minimum; /* of the density: mass at T, smallest value over all levels */
 } MFGConvergenceEntry;

@@ -16,6 +16,7 @@ static MFGEquilibriumSpec MakeSpec(const MFGConfig *c) {
                           .nu = c->dynamics.sigma * c->dynamics.sigma / 2,
                           .steps = c->time.steps,
                           .hamiltonian = c->hamiltonian,
+                          .fokker_planck = c->fokker_planck.method,
                           .agents = c->agents.count,
                           .seed = c->agents.seed,
                           .sampling = c->agents.sampling,
@@ -28,6 +29,7 @@ static MFGEquilibriumSpec MakeSpec(const MFGConfig *c) {
                           .damping = c->equilibrium.damping,
                           .max_iterations = c->equilibrium.max_iterations,
                           .memory = c->equilibrium.memory,
+                          .exploitability = c->equilibrium.exploitability,
                           .fresh = c->equilibrium.fresh};
   for (int k = 0; k < c->dim; k++) s.bandwidth[k] = c->density.bandwidth[k];
   return s;
@@ -65,13 +67,18 @@ static MFGSweepLayout MakeLayout(const MFGProblem *p) {
   return l;
 }
 
-/* Agents by id or by box: as asked for, or as the model says. */
+/* Agents by id or by box: as asked for, or as the model says; without any, those of paths by id. */
 static void ChooseDecomposition(MFGProblem *p) {
+  if (MFGProblemOnGrid(p)) return;
   p->layout = MakeLayout(p);
   p->model = MFGDecompositionChoose(&p->layout, p->initial_density);
   if (p->config->parallel.decomposition)
     p->model.choice = (MFGDecomposition)(p->config->parallel.decomposition - 1);
   p->layout.decomposition = p->spec.decomposition = p->model.choice;
+}
+
+PetscBool MFGProblemOnGrid(const MFGProblem *p) {
+  return (PetscBool)(p->spec.fokker_planck == MFG_FOKKER_PLANCK_GRID);
 }
 
 PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGProblem *p,
@@ -138,24 +145,30 @@ MFGFootprint MFGProblemFootprint(const MFGProblem *p) {
   const int64_t levels = s->steps + 1, owned = MFGBlockOwned(&p->grid.block),
                 whole = MFGBlockCells(&p->grid.block), dim = p->grid.block.dim,
                 outputs = s->steps / p->config->output.every + 2;
-  const int anderson = s->method == MFG_OUTER_ANDERSON;
+  const int anderson = s->method == MFG_OUTER_ANDERSON, newton = s->method == MFG_OUTER_NEWTON;
+  const int grid = MFGProblemOnGrid(p);
   MFGFootprint f = {
-      .flows = (3 + 2 + 2 * anderson) * levels * owned * 8, /* M, Phi, U; F, update; old x and F */
+      /* newton: the directions of GMRES, and what the linearised sweeps keep */
+      .flows = (3 + 2 + 2 * anderson + 67 * newton + (s->exploitability > 0)) * levels * owned *
+               8, /* M, Phi, U; F, update; old x and F */
       .history = anderson ? (int64_t)2 * s->memory * levels * owned * 4 : 0,
       .tables = ((int64_t)s->running.potential_levels + s->terminal.potential_levels +
                  dim * s->drift_levels) *
                     owned * 8 +
                 2 * whole * 8,
-      .agents = MFGSweepAgentBytes(&p->layout),
-      .moments = MFGSweepChunkBytes(&p->layout),
+      .agents = grid ? 0 : MFGSweepAgentBytes(&p->layout),
+      .moments = grid ? 0 : MFGSweepChunkBytes(&p->layout),
+      /* values, the matrix and its map from one to the other; the vectors of the solver */
+      .linear = grid ? ((2 * dim + 1) * (8 + 12 + 16) + 12 * 8) * owned : 0,
       .disk = (2 + dim * p->config->output.control) * PetscMin(outputs, levels) * whole * 8 +
               p->config->output.particles * PetscMin(outputs, levels) * dim * 8};
-  f.total = f.flows + f.history + f.tables + f.agents + f.moments;
+  f.total = f.flows + f.history + f.tables + f.agents + f.moments + f.linear;
   return f;
 }
 
 PetscBool MFGOutcomeUsable(const MFGOutcome *o) {
-  return (PetscBool)(o->reason != MFG_STOP_DIVERGED && o->reason != MFG_STOP_HJB_FAILED);
+  return (PetscBool)(o->reason != MFG_STOP_DIVERGED && o->reason != MFG_STOP_HJB_FAILED &&
+                     o->reason != MFG_STOP_FP_FAILED);
 }
 
 /* Control, series and paths of a solved equilibrium. */

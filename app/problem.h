@@ -10,6 +10,7 @@ typedef struct {
   MFGGrid grid;            /* owned, like the arrays */
   const MFGBackend *backend;
   MFGEquilibriumSpec spec;
+  /* With agents only: */
   MFGSweepLayout layout;       /* of a sweep; the kernel at its widest where a rule chooses it */
   MFGDecompositionModel model; /* what auto goes by */
   double *drift, *running, *terminal, *initial_density;
@@ -21,9 +22,12 @@ PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *config, MFGProbl
                                 MFGConfigErrors *errors);
 PetscErrorCode MFGProblemDestroy(MFGProblem *problem);
 
+/* True where the density moves by the Fokker-Planck equation on the grid. */
+PetscBool MFGProblemOnGrid(const MFGProblem *problem);
+
 /* Predicted bytes: memory of one rank and the result file. */
 typedef struct {
-  int64_t flows, history, tables, agents, moments, total, disk;
+  int64_t flows, history, tables, agents, moments, linear, total, disk;
 } MFGFootprint;
 MFGFootprint MFGProblemFootprint(const MFGProblem *problem);
 
@@ -50,5 +54,5 @@ PetscErrorCode MFGSolutionDestroy(MFGSolution *solution);
 PetscErrorCode MFGProblemSolve(const MFGProblem *problem, MFGMonitorFunction monitor,
                                MFGProgressFunction progress, void *context, MFGSolution *solution);
 
-/* True for the outcomes that leave a solution: all but divergence and a failed HJB step. */
+/* True for the outcomes that leave a solution: all but divergence and a failed step. */
 PetscBool MFGOutcomeUsable(const MFGOutcome *outcome);

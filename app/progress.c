@@ -30,7 +30,7 @@ static PetscBool WantsBar(void) {
   return (PetscBool)isatty(STDOUT_FILENO);
 }
 
-PetscErrorCode MFGProgressCreate(MPI_Comm comm, double tolerance, MFGProgress *p) {
+PetscErrorCode MFGProgressCreate(MPI_Comm comm, const MFGEquilibriumSpec *spec, MFGProgress *p) {
   PetscMPIInt rank;
   PetscLogDouble now;
 
@@ -41,7 +41,9 @@ PetscErrorCode MFGProgressCreate(MPI_Comm comm, double tolerance, MFGProgress *p
                      .terminal = (PetscBool)(rank == 0 && WantsBar()),
                      .started = now,
                      .iteration_started = now,
-                     .tolerance = tolerance};
+                     .tolerance = spec->tolerance,
+                     .exploitability = (PetscBool)(spec->exploitability > 0),
+                     .grid = (PetscBool)(spec->fokker_planck == MFG_FOKKER_PLANCK_GRID)};
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -62,6 +64,10 @@ static PetscErrorCode Remember(MFGProgress *p, const MFGIteration *it) {
                                                  .value_residual = it->value_residual,
                                                  .newton_iterations = it->newton,
                                                  .krylov_iterations = it->krylov,
+                                                 .exploitability = it->exploitability,
+                                                 .linear_sweeps = it->products,
+                                                 .fp_iterations = it->fp_krylov,
+                                                 .mass_defect = it->fp_defect,
                                                  .seconds_hjb = it->seconds_hjb,
                                                  .seconds_particles = it->seconds_agents,
                                                  .seconds_density = it->seconds_density,
@@ -72,11 +78,33 @@ static PetscErrorCode Remember(MFGProgress *p, const MFGIteration *it) {
   p->imbalance = it->imbalance;
   p->newton += it->newton;
   p->krylov += it->krylov;
+  p->fp_krylov += it->fp_krylov;
+  p->products += it->products;
+  p->fp_defect = PetscMax(p->fp_defect, it->fp_defect);
   p->seconds[0] += it->seconds_hjb;
   p->seconds[1] += it->seconds_agents;
   p->seconds[2] += it->seconds_density;
   p->seconds[3] += it->seconds_other;
   PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static void PrintHeader(const MFGProgress *p) {
+  printf("iter   density     value%s%s          mass      min m newton krylov %s   hjb s %8s  "
+         "total s\n",
+         p->grid ? "" : "     floor", p->exploitability ? "  exploitab." : "",
+         p->grid ? "linear fp krylov   defect" : "imbal", p->grid ? "fp s" : "agents s");
+}
+
+static void PrintRow(const MFGProgress *p, const MFGIteration *it, double total) {
+  printf("%4d  %8.2e  %8.2e", it->iteration, it->density_residual, it->value_residual);
+  if (!p->grid) printf("  %7.1e", it->floor);
+  if (p->exploitability) printf("  %10.3e", it->exploitability);
+  printf("  %12.10f %10.2e %6d %6d ", it->mass, it->minimum, (int)it->newton, (int)it->krylov);
+  if (p->grid)
+    printf("%6d %9d  %7.1e", (int)it->products, (int)it->fp_krylov, it->fp_defect);
+  else
+    printf("%5.2f", it->imbalance);
+  printf(" %7.2f  %7.2f %8.2f\n", it->seconds_hjb, it->seconds_agents + it->seconds_density, total);
 }
 
 PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *it) {
@@ -91,14 +119,8 @@ PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *it) {
   if (it->iteration == 1) p->first_residual = it->density_residual;
   if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
   if (p->terminal) printf("\r%*s\r", BAR_WIDTH + 30, "");
-  if (it->iteration == 1)
-    printf(
-        "iter   density     value     floor          mass      min m newton krylov imbal   hjb s "
-        "agents s  total s\n");
-  printf("%4d  %8.2e  %8.2e  %7.1e  %12.10f %10.2e %6d %6d %5.2f %7.2f  %7.2f %8.2f\n",
-         it->iteration, it->density_residual, it->value_residual, it->floor, it->mass, it->minimum,
-         (int)it->newton, (int)it->krylov, it->imbalance, it->seconds_hjb,
-         it->seconds_agents + it->seconds_density, now - p->started);
+  if (it->iteration == 1) PrintHeader(p);
+  PrintRow(p, it, now - p->started);
   fflush(stdout);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -116,6 +138,8 @@ PetscErrorCode MFGProgressWithin(void *context, MFGPhase phase, double fraction)
   MFGProgress *p = (MFGProgress *)context;
   PetscLogDouble now;
   char bar[BAR_WIDTH + 1], eta[32] = "";
+  const char *const phases[] = {
+      [MFG_PHASE_HJB] = "HJB", [MFG_PHASE_AGENTS] = "agents", [MFG_PHASE_FOKKER_PLANCK] = "FP"};
 
   PetscFunctionBeginUser;
   if (!p->terminal) PetscFunctionReturn(PETSC_SUCCESS);
@@ -130,8 +154,7 @@ PetscErrorCode MFGProgressWithin(void *context, MFGPhase phase, double fraction)
         p->iteration_seconds * (1 + IterationsLeft(p)) - (now - p->iteration_started);
     snprintf(eta, sizeof eta, "ETA %.0f s", PetscMax(left, 0));
   }
-  printf("\r%4d  %-6s [%s] %3.0f%%  %-12s", p->count + 1, phase == MFG_PHASE_HJB ? "HJB" : "agents",
-         bar, 100 * fraction, eta);
+  printf("\r%4d  %-6s [%s] %3.0f%%  %-12s", p->count + 1, phases[phase], bar, 100 * fraction, eta);
   fflush(stdout);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -149,17 +172,22 @@ PetscErrorCode MFGProgressSummary(MPI_Comm comm, const MFGProgress *p, int64_t a
   if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(PetscTime(&now));
   const double total = now - p->started;
-  const char *names[] = {"HJB", "agents", "density", "coupling, outer"};
+  const char *names[] = {"HJB", p->grid ? "Fokker-Planck" : "agents", "density", "coupling, outer"};
   printf("\nphase                seconds   share\n");
   for (int k = 0; k < 4; k++)
-    printf("  %-16s %9.2f   %4.0f%%\n", names[k], p->seconds[k], 100 * p->seconds[k] / total);
+    if (k != 2 || !p->grid)
+      printf("  %-16s %9.2f   %4.0f%%\n", names[k], p->seconds[k], 100 * p->seconds[k] / total);
   printf("  %-16s %9.2f   %4.0f%%\n", "output", seconds_output, 100 * seconds_output / total);
   printf("  %-16s %9.2f\n", "total", total);
   const double sweep = p->seconds[1] + p->seconds[2];
-  printf("%lld Newton and %lld Krylov iterations, %.3g agent-steps/s, %.1f MB written, "
-         "%.0f MB peak memory of a rank\n",
-         (long long)p->newton, (long long)p->krylov, sweep > 0 ? agent_steps / sweep : 0,
-         bytes / 1e6, peak);
+  printf("%lld Newton and %lld Krylov iterations, ", (long long)p->newton, (long long)p->krylov);
+  if (p->products) printf("%lld linearised sweeps, ", (long long)p->products);
+  if (p->grid)
+    printf("%lld of the Fokker-Planck equation, whose mass was scaled by 1 +- %.1e at the most, ",
+           (long long)p->fp_krylov, p->fp_defect);
+  else
+    printf("%.3g agent-steps/s, ", sweep > 0 ? agent_steps / sweep : 0);
+  printf("%.1f MB written, %.0f MB peak memory of a rank\n", bytes / 1e6, peak);
   fflush(stdout);
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -14,7 +14,12 @@ typedef struct {
   int count, capacity;
   MFGConvergenceEntry *history; /* owned; one entry an iteration */
   int64_t newton, krylov;
-  double seconds[4];        /* hjb, agents, density, other */
+  PetscBool exploitability; /* has a column */
+  PetscBool grid;           /* the density moves on the grid: no agents to tell of */
+  int64_t fp_krylov;        /* then: linear iterations of the forward sweeps */
+  int64_t products;         /* and linearised pairs of sweeps of Newton's method */
+  double fp_defect;         /* and how far a level was from its mass, at the most */
+  double seconds[4];        /* hjb, agents or Fokker-Planck, density, other */
   MFGExchangeBytes traffic; /* of the last sweep, this rank's */
   double imbalance;         /* of the last sweep */
 } MFGProgress;
@@ -23,7 +28,8 @@ typedef struct {
  * run must not lose its result because its reader left. */
 PetscErrorCode MFGSay(MPI_Comm comm, const char *format, ...) PETSC_ATTRIBUTE_FORMAT(2, 3);
 
-PetscErrorCode MFGProgressCreate(MPI_Comm comm, double tolerance, MFGProgress *progress);
+PetscErrorCode MFGProgressCreate(MPI_Comm comm, const MFGEquilibriumSpec *spec,
+                                 MFGProgress *progress);
 PetscErrorCode MFGProgressDestroy(MFGProgress *progress);
 
 /* Callbacks of MFGEquilibriumSetMonitor; context is the MFGProgress. */

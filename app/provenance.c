@@ -109,8 +109,10 @@ PetscErrorCode MFGResultWriteProvenance(MFGFile *f, const MFGResult *result) {
   PetscCallMPI(MPI_Comm_size(result->grid->world, &ranks));
   PetscCall(MFGFileAttributeInt(f, f->file, "git_dirty", MFG_GIT_DIRTY));
   PetscCall(MFGFileAttributeInt(f, f->file, "ranks", ranks));
+  const PetscBool grid = (PetscBool)(c->fokker_planck.method == MFG_FOKKER_PLANCK_GRID);
+  PetscCall(MFGFileAttributeText(f, f->file, "fokker_planck", grid ? "grid" : "particles"));
   PetscCall(MFGFileAttributeInt(f, f->file, "seed", (int64_t)c->agents.seed));
-  PetscCall(MFGFileAttributeInt(f, f->file, "agents", c->agents.count));
+  PetscCall(MFGFileAttributeInt(f, f->file, "agents", grid ? 0 : c->agents.count));
   PetscCall(MFGFileAttributeInt(f, f->file, "time_steps", c->time.steps));
   PetscCall(MFGFileAttributeInt(f, f->file, "output_every", PetscMax(c->output.every, 1)));
   PetscCall(MFGFileAttributeDouble(f, f->file, "sigma", c->dynamics.sigma));

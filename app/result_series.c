@@ -99,17 +99,25 @@ static PetscErrorCode WriteColumn(MFGFile *f, hid_t group, hid_t scale, const ch
 PetscErrorCode MFGResultWriteConvergence(MFGFile *f, const MFGResult *result) {
   const MFGConvergenceEntry *entry = result->convergence;
   const int n = result->iterations;
+  const PetscBool grid =
+      (PetscBool)(result->config->fokker_planck.method == MFG_FOKKER_PLANCK_GRID);
   const struct {
     const char *name;
     size_t offset;
   } columns[] = {{"density_residual", offsetof(MFGConvergenceEntry, density_residual)},
                  {"value_residual", offsetof(MFGConvergenceEntry, value_residual)},
                  {"seconds_hjb", offsetof(MFGConvergenceEntry, seconds_hjb)},
-                 {"seconds_particles", offsetof(MFGConvergenceEntry, seconds_particles)},
-                 {"seconds_density", offsetof(MFGConvergenceEntry, seconds_density)},
+                 {grid ? "seconds_fokker_planck" : "seconds_particles",
+                  offsetof(MFGConvergenceEntry, seconds_particles)},
+                 {grid ? "mass_defect" : "seconds_density",
+                  grid ? offsetof(MFGConvergenceEntry, mass_defect)
+                       : offsetof(MFGConvergenceEntry, seconds_density)},
                  {"seconds_other", offsetof(MFGConvergenceEntry, seconds_other)},
                  {"mass", offsetof(MFGConvergenceEntry, mass)},
-                 {"minimum", offsetof(MFGConvergenceEntry, minimum)}};
+                 {"minimum", offsetof(MFGConvergenceEntry, minimum)},
+                 {"exploitability", offsetof(MFGConvergenceEntry, exploitability)}};
+  const size_t written =
+      PETSC_STATIC_ARRAY_LENGTH(columns) - (result->config->equilibrium.exploitability ? 0 : 1);
   hid_t group, scale;
   double *column;
   int64_t *whole;
@@ -120,7 +128,7 @@ PetscErrorCode MFGResultWriteConvergence(MFGFile *f, const MFGResult *result) {
   for (int i = 0; i < n; i++) whole[i] = entry[i].iteration;
   PetscCall(MFGFileScale(f, group, "iteration", H5T_NATIVE_INT64, (hsize_t)n, whole,
                          "outer iteration", &scale));
-  for (size_t c = 0; c < PETSC_STATIC_ARRAY_LENGTH(columns); c++) {
+  for (size_t c = 0; c < written; c++) {
     for (int i = 0; i < n; i++)
       column[i] = *(const double *)((const char *)&entry[i] + columns[c].offset);
     PetscCall(WriteColumn(f, group, scale, columns[c].name, n, column, PETSC_FALSE));
@@ -129,6 +137,10 @@ PetscErrorCode MFGResultWriteConvergence(MFGFile *f, const MFGResult *result) {
   PetscCall(WriteColumn(f, group, scale, "newton_iterations", n, whole, PETSC_TRUE));
   for (int i = 0; i < n; i++) whole[i] = entry[i].krylov_iterations;
   PetscCall(WriteColumn(f, group, scale, "krylov_iterations", n, whole, PETSC_TRUE));
+  for (int i = 0; i < n; i++) whole[i] = entry[i].fp_iterations;
+  if (grid) PetscCall(WriteColumn(f, group, scale, "fp_iterations", n, whole, PETSC_TRUE));
+  for (int i = 0; i < n; i++) whole[i] = entry[i].linear_sweeps;
+  if (grid) PetscCall(WriteColumn(f, group, scale, "linear_sweeps", n, whole, PETSC_TRUE));
   PetscCall(PetscFree2(column, whole));
   MFGCallHDF5(f, H5Dclose(scale));
   MFGCallHDF5(f, H5Gclose(group));

@@ -16,6 +16,8 @@ static const char *const stopNames[] = {
     [MFG_STOP_MAX_ITERATIONS] = "max_iterations",
     [MFG_STOP_DIVERGED] = "diverged",
     [MFG_STOP_HJB_FAILED] = "hjb_failed",
+    [MFG_STOP_FP_FAILED] = "fp_failed",
+    [MFG_STOP_STALLED] = "stalled",
 };
 
 static MFGExitCode OutcomeExitCode(const MFGOutcome *outcome) {
@@ -105,14 +107,16 @@ static PetscErrorCode Announce(MPI_Comm comm, const MFGProblem *p) {
   const MFGConfig *c = p->config;
   const MFGBlock *b = &p->grid.block;
   PetscMPIInt size;
-  char cells[64];
+  char cells[64], density[64] = "density on the grid";
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
   MFGCellsText(b->dim, b->cells, sizeof cells, cells);
-  PetscCall(MFGSay(comm, "%s: %s cells, %d steps, %lld agents; %d rank%s, backend %s (%s)\n",
-                   c->title, cells, c->time.steps, (long long)c->agents.count, (int)size,
-                   size > 1 ? "s" : "", p->backend->name, p->backend->detail));
+  if (!MFGProblemOnGrid(p))
+    snprintf(density, sizeof density, "%lld agents", (long long)c->agents.count);
+  PetscCall(MFGSay(comm, "%s: %s cells, %d steps, %s; %d rank%s, backend %s (%s)\n", c->title,
+                   cells, c->time.steps, density, (int)size, size > 1 ? "s" : "", p->backend->name,
+                   p->backend->detail));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -135,7 +139,7 @@ static PetscErrorCode SayDecomposition(MPI_Comm comm, const MFGProblem *p) {
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  if (size > 1)
+  if (size > 1 && !MFGProblemOnGrid(p))
     PetscCall(MFGSay(comm, "decomposition: %s%s; %s\n", MFGDecompositionName(p->model.choice),
                      p->config->parallel.decomposition ? "" : " (auto)", p->model.reason));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -152,11 +156,15 @@ static PetscErrorCode DryRun(MPI_Comm comm, const MFGProblem *p) {
   const MFGFootprint f = MFGProblemFootprint(p);
   getrusage(RUSAGE_SELF, &usage);
   PetscCall(Announce(comm, p));
-  const PetscBool domain = (PetscBool)(p->model.choice == MFG_DECOMPOSITION_DOMAIN);
+  const PetscBool grid = MFGProblemOnGrid(p);
+  const PetscBool domain = (PetscBool)(!grid && p->model.choice == MFG_DECOMPOSITION_DOMAIN);
   PetscCall(SayDecomposition(comm, p));
-  PetscCall(MFGSay(comm, "layout: %s; at most %.0f agents a rank%s\n", layout,
-                   ceil((domain ? p->model.imbalance : 1) * (double)p->spec.agents / size),
-                   domain ? " at t = 0" : ""));
+  if (grid)
+    PetscCall(MFGSay(comm, "layout: %s\n", layout));
+  else
+    PetscCall(MFGSay(comm, "layout: %s; at most %.0f agents a rank%s\n", layout,
+                     ceil((domain ? p->model.imbalance : 1) * (double)p->spec.agents / size),
+                     domain ? " at t = 0" : ""));
   for (PetscMPIInt r = 0; r < PetscMin(size, RANKS_TOLD); r++) {
     const MFGBlock *box = b->dim > 1 || domain ? &p->grid.boxes[r] : b;
     PetscCall(MFGSay(comm, "  rank %d: cells ", (int)r));
@@ -164,15 +172,17 @@ static PetscErrorCode DryRun(MPI_Comm comm, const MFGProblem *p) {
       PetscCall(
           MFGSay(comm, "%s[%d, %d)", k ? " x " : "", box->start[k], box->start[k] + box->count[k]));
     PetscCall(MFGSay(comm, "\n"));
+    if (size == 1 || grid) continue;
     const MFGExchangeBytes bytes = MFGSweepBytes(&p->layout, r);
-    if (size > 1) PetscCall(SayTraffic(comm, r, &bytes, p->spec.steps));
+    PetscCall(SayTraffic(comm, r, &bytes, p->spec.steps));
   }
-  PetscCall(
-      MFGSay(comm,
-             "memory of rank 0, MB: flows %.1f, history of the acceleration %.1f, tables %.1f, "
-             "agents %.1f, moments %.1f, together %.1f; the program itself holds %.1f\n",
-             f.flows / 1e6, f.history / 1e6, f.tables / 1e6, f.agents / 1e6, f.moments / 1e6,
-             f.total / 1e6, usage.ru_maxrss * 1024. / 1e6));
+  PetscCall(MFGSay(
+      comm,
+      "memory of rank 0, MB: flows %.1f, history of the acceleration %.1f, tables %.1f, "
+      "agents %.1f, moments %.1f, Fokker-Planck step %.1f, together %.1f; the program itself "
+      "holds %.1f\n",
+      f.flows / 1e6, f.history / 1e6, f.tables / 1e6, f.agents / 1e6, f.moments / 1e6,
+      f.linear / 1e6, f.total / 1e6, usage.ru_maxrss * 1024. / 1e6));
   PetscCall(
       MFGSay(comm, "disk: %.1f MB in %s/result.h5\n", f.disk / 1e6, p->config->output.directory));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -186,7 +196,7 @@ static PetscErrorCode ReportTraffic(MPI_Comm comm, const MFGProblem *p,
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  if (size == 1) PetscFunctionReturn(PETSC_SUCCESS);
+  if (size == 1 || MFGProblemOnGrid(p)) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(PetscMalloc1(size, &all));
   PetscCallMPI(
       MPI_Allgather(&progress->traffic, sizeof *all, MPI_BYTE, all, sizeof *all, MPI_BYTE, comm));
@@ -228,7 +238,7 @@ static PetscErrorCode SolveAndWrite(MPI_Comm comm, const MFGProblem *p, MFGSolut
   PetscCall(MFGRunDirectoryLock(comm, c->output.directory));
   PetscCall(MFGRunDirectoryWrite(comm, c->output.directory, "effective.yaml", c->text));
   PetscCall(MFGRunDirectoryWrite(comm, c->output.directory, "STATUS", "status=running\n"));
-  PetscCall(MFGProgressCreate(comm, p->spec.tolerance, &progress));
+  PetscCall(MFGProgressCreate(comm, &p->spec, &progress));
   PetscCall(MFGProblemSolve(p, MFGProgressIteration, MFGProgressWithin, &progress, s));
   PetscCall(MFGSay(comm, "%s\n", o->message));
   PetscCall(PetscTime(&t0));

@@ -191,11 +191,13 @@ static const MFGKey schema[] = {
             "at most 2^-24 of the box per step."},
     {.path = "fokker_planck.method",
      .kind = MFG_KEY_CHOICE,
-     .choices = "particles",
-     .later = "grid",
+     .choices = "particles|grid",
      .by_default = "particles",
-     NOWHERE,
-     .doc = "How the density moves forward."},
+     AT(fokker_planck.method),
+     .doc =
+         "How the density moves forward: agents and a kernel estimate, or the adjoint of the value "
+         "equation on the grid (no noise; agents.* but the initial density and density.* then say "
+         "nothing, but for output.particles)."},
     {.path = "density.method",
      .kind = MFG_KEY_CHOICE,
      .choices = "moments|direct",
@@ -218,11 +220,11 @@ static const MFGKey schema[] = {
      .doc = "Error of the fast sum, relative to the largest density."},
     {.path = "equilibrium.method",
      .kind = MFG_KEY_CHOICE,
-     .choices = "picard|anderson|fictitious_play",
-     .later = "newton",
+     .choices = "picard|anderson|fictitious_play|newton",
      .by_default = "anderson",
      AT(equilibrium.method),
-     .doc = "How the fixed point is found."},
+     .doc = "How the fixed point is found; newton for strong couplings, with fokker_planck.method: "
+            "grid."},
     {.path = "equilibrium.tolerance",
      .kind = MFG_KEY_REAL,
      ABOVE(0, 1),
@@ -247,6 +249,15 @@ static const MFGKey schema[] = {
      .by_default = "5",
      AT(equilibrium.memory),
      .doc = "Earlier iterates that the Anderson method keeps."},
+    {.path = "equilibrium.exploitability",
+     .kind = MFG_KEY_INTEGER,
+     FROM(0, 1e6),
+     .by_default = "0",
+     AT(equilibrium.exploitability),
+     .doc =
+         "Every how many outer iterations it is measured what an agent could still gain, the cost "
+         "of the control used less that of the best response, and at the last; 0: never. Takes a "
+         "value sweep each time."},
     {.path = "equilibrium.random_numbers",
      .kind = MFG_KEY_EITHER,
      .choices = "common|fresh",

@@ -96,6 +96,19 @@ PetscErrorCode MFGBackendHJBJacobian(const MFGBackend *b, const MFGHJBStep *step
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+PetscErrorCode MFGBackendHJBJacobianChange(const MFGBackend *b, const MFGHJBStep *step,
+                                           const double *u, const double *w, double *values) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckStep(b, step));
+  PetscCall(Event("MFGHJBJacobian", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->grid->hjb_jacobian_change(step, u, w, values));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *step,
                                         const double *u, double *drift) {
   PetscLogEvent event;

@@ -138,6 +138,9 @@ typedef struct {
    */
   PetscErrorCode (*drift_from_value)(const MFGHJBStep *step, const double *u, double *drift);
   PetscErrorCode (*coupling)(const MFGCoupling *f, int64_t n, const double *m, double *value);
+  /* The change of hjb_jacobian's values when u changes in the direction w, ghosted like u. */
+  PetscErrorCode (*hjb_jacobian_change)(const MFGHJBStep *step, const double *u, const double *w,
+                                        double *values);
 } MFGGridOps;
 
 typedef struct {
@@ -167,6 +170,8 @@ PetscErrorCode MFGBackendHJBResidual(const MFGBackend *b, const MFGHJBStep *step
                                      double *residual);
 PetscErrorCode MFGBackendHJBJacobian(const MFGBackend *b, const MFGHJBStep *step, const double *u,
                                      double *values);
+PetscErrorCode MFGBackendHJBJacobianChange(const MFGBackend *b, const MFGHJBStep *step,
+                                           const double *u, const double *w, double *values);
 PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *step,
                                         const double *u, double *drift);
 PetscErrorCode MFGBackendCoupling(const MFGBackend *b, const MFGCoupling *f, int64_t n,

@@ -51,6 +51,27 @@ SPECIALISED void JacobianRow(const Row *row, const MFGHamiltonian *h, const doub
   }
 }
 
+SPECIALISED void JacobianChangeRow(const Row *row, const MFGHamiltonian *h,
+                                   const double *restrict u, const double *restrict w, int n,
+                                   double *restrict values, const int dim, const int given) {
+  (void)given;
+  for (int i = 0; i < n; i++) {
+    double low[MFG_MAX_DIM], high[MFG_MAX_DIM], dlow[MFG_MAX_DIM], dhigh[MFG_MAX_DIM];
+    double to_low[MFG_MAX_DIM], to_high[MFG_MAX_DIM], none[MFG_MAX_DIM], diagonal = 0;
+    double *v = values + (ptrdiff_t)i * (2 * dim + 1);
+    Load(row, u, i, dim, 0, low, high, none);
+    Load(row, w, i, dim, 0, dlow, dhigh, none);
+    MFGHJBPointJacobianChange(&row->scheme, h, dim, u[i], low, high, w[i], dlow, dhigh, to_low,
+                              to_high);
+    for (int k = 0; k < dim; k++) {
+      v[1 + 2 * k] = to_low[k];
+      v[2 + 2 * k] = to_high[k];
+      diagonal -= to_low[k] + to_high[k];
+    }
+    v[0] = diagonal;
+  }
+}
+
 SPECIALISED void DriftRow(const Row *row, const MFGHamiltonian *h, const double *restrict u, int n,
                           ptrdiff_t field, double *restrict drift, const int dim, const int given) {
   for (int i = 0; i < n; i++) {
@@ -166,6 +187,22 @@ static PetscErrorCode HJBJacobian_CPU(const MFGHJBStep *step, const double *u, d
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode HJBJacobianChange_CPU(const MFGHJBStep *step, const double *u,
+                                            const double *w, double *values) {
+  Row line = MakeRow(step), *row = &line;
+  const int n = step->block.count[0], width = 2 * step->block.dim + 1;
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < step->block.count[2]; k++)
+    for (int j = 0; j < step->block.count[1]; j++) {
+      ptrdiff_t first;
+      const double *center = PlaceRow(step, row, j, k, u, &first);
+      DISPATCH(JacobianChangeRow, step, center, w + (center - u), n, values + first * width);
+    }
+  FoldWalls(&step->block, values);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode DriftFromValue_CPU(const MFGHJBStep *step, const double *u, double *drift) {
   Row line = MakeRow(step), *row = &line;
   const int n = step->block.count[0];
@@ -194,4 +231,5 @@ const MFGGridOps MFG_VARIANT_NAME(MFGGridOps_CPU) = {
     .hjb_jacobian = HJBJacobian_CPU,
     .drift_from_value = DriftFromValue_CPU,
     .coupling = Coupling_CPU,
+    .hjb_jacobian_change = HJBJacobianChange_CPU,
 };

@@ -65,3 +65,27 @@ PetscErrorCode MFGCostEvaluate(const MFGGrid *grid, const MFGBackend *backend, c
   }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
+
+PetscErrorCode MFGCostDerivative(const MFGGrid *grid, const MFGCost *cost, const double *m,
+                                 const double *dm, double *value) {
+  const MFGBlock *b = &grid->block;
+  const int64_t owned = MFGBlockOwned(b);
+  const double factor = cost->mean_factor;
+  double mu[MFG_MAX_DIM], dmu[MFG_MAX_DIM];
+
+  PetscFunctionBeginUser;
+  for (int64_t i = 0; i < owned; i++) value[i] = MFGCouplingSlope(&cost->coupling, m[i]) * dm[i];
+  if (cost->mean_strength == 0) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(Mean(grid, m, mu));
+  PetscCall(Mean(grid, dm, dmu));
+  for (int k = 0; k < b->count[2]; k++)
+    for (int j = 0; j < b->count[1]; j++)
+      for (int i = 0; i < b->count[0]; i++) {
+        const int at[] = {i, j, k};
+        double s = 0;
+        for (int axis = 0; axis < b->dim; axis++)
+          s += (MFGCellCenter(b, axis, b->start[axis] + at[axis]) - factor * mu[axis]) * dmu[axis];
+        *value++ -= cost->mean_strength * factor * s;
+      }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

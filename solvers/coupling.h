@@ -18,3 +18,8 @@ typedef struct {
 /* Collective on grid->comm when mean_strength is not 0. F(t_level, x, m) into value[owned]. */
 PetscErrorCode MFGCostEvaluate(const MFGGrid *grid, const MFGBackend *backend, const MFGCost *cost,
                                int level, const double *m, double *value);
+
+/* Collective on grid->comm when mean_strength is not 0. The derivative of F(m) in the direction dm:
+ * f'(m) dm - strength factor (x - factor mu(m)) . mu(dm), into value[owned]. */
+PetscErrorCode MFGCostDerivative(const MFGGrid *grid, const MFGCost *cost, const double *m,
+                                 const double *dm, double *value);

@@ -1,26 +1,38 @@
 /* The equilibrium: the fixed point M = Phi(M) of
  *
- *   M  --HJB sweep-->  U  --forward sweep of the agents-->  Phi(M),        M = (M^1 .. M^Nt)
+ *   M  --HJB sweep-->  U  --forward sweep-->  Phi(M),        M = (M^1 .. M^Nt)
  *
- * as F(M) = M - Phi(M) = 0 handed to a PETSc SNES (options prefix outer_). With common random
- * numbers Phi is a deterministic map once the bandwidths are frozen, so the residual can fall to
- * 1e-10. */
+ * as F(M) = M - Phi(M) = 0 handed to a PETSc SNES (options prefix outer_). Forward go agents, whose
+ * density is estimated, or the Fokker-Planck equation on the grid. With common random numbers Phi
+ * is a deterministic map once the bandwidths are frozen, so the residual can fall to 1e-10; on the
+ * grid it is one from the start. */
 #pragma once
 
 #include "solvers/coupling.h"
+#include "solvers/fp_grid.h"
 #include "solvers/hjb.h"
 #include "solvers/kde.h"
 #include "solvers/particles.h"
 
-typedef enum { MFG_OUTER_PICARD, MFG_OUTER_ANDERSON, MFG_OUTER_FICTITIOUS_PLAY } MFGOuterMethod;
+/* newton: on the grid only; each product with the Jacobian is one linearised pair of sweeps. */
+typedef enum {
+  MFG_OUTER_PICARD,
+  MFG_OUTER_ANDERSON,
+  MFG_OUTER_FICTITIOUS_PLAY,
+  MFG_OUTER_NEWTON
+} MFGOuterMethod;
+
+typedef enum { MFG_FOKKER_PLANCK_PARTICLES, MFG_FOKKER_PLANCK_GRID } MFGFokkerPlanckMethod;
 
 typedef enum {
   MFG_STOP_NONE,
   MFG_STOP_CONVERGED,
   MFG_STOP_FLOOR, /* fresh random numbers: the residual is down to the sampling noise */
   MFG_STOP_MAX_ITERATIONS,
-  MFG_STOP_DIVERGED,  /* residual not finite, or far above where it began */
-  MFG_STOP_HJB_FAILED /* a Newton solve failed: message of the sweep */
+  MFG_STOP_DIVERGED,   /* residual not finite, or far above where it began */
+  MFG_STOP_HJB_FAILED, /* a Newton solve failed: message of the sweep */
+  MFG_STOP_FP_FAILED,  /* a linear solve of the Fokker-Planck equation failed: likewise */
+  MFG_STOP_STALLED     /* newton: no step along the direction found lowers the residual */
 } MFGStopReason;
 
 typedef struct {
@@ -30,6 +42,8 @@ typedef struct {
   int drift_levels;    /* as in MFGHJBSpec */
   const double *drift; /* borrowed */
   MFGCost running, terminal;
+  /* grid: agents, seed, sampling and decomposition serve paths only, the density keys nothing. */
+  MFGFokkerPlanckMethod fokker_planck;
   int64_t agents;
   uint64_t seed;
   MFGSampling sampling;
@@ -44,7 +58,8 @@ typedef struct {
   double tolerance; /* of both residuals */
   double damping;   /* beta in (0, 1] */
   int max_iterations, memory;
-  PetscBool fresh; /* new random numbers in every outer iteration */
+  int exploitability; /* measured every so many maps, and at the last; 0: never */
+  PetscBool fresh;    /* new random numbers in every outer iteration */
 } MFGEquilibriumSpec;
 
 /* One evaluation of Phi. */
@@ -52,16 +67,20 @@ typedef struct {
   int iteration;           /* 1, 2, ... */
   double density_residual; /* max over levels of the L1 norm of M - Phi(M) */
   double value_residual;   /* max |U - U of the sweep before| / range of U */
-  double floor;            /* expected L1 norm of the sampling noise of Phi(M), largest level */
-  double mass, minimum;    /* of Phi(M): mass at T, smallest value over all levels */
-  double imbalance;        /* largest over mean number of agents per rank */
-  MFGExchangeBytes bytes;  /* that this rank moved in the sweep of the agents */
+  double floor; /* expected L1 norm of the sampling noise of Phi(M), largest level; grid: 0 */
+  double exploitability;  /* of the control of U in the flow Phi(M); NaN: not measured */
+  double mass, minimum;   /* of Phi(M): mass at T, smallest value over all levels */
+  double imbalance;       /* largest over mean number of agents per rank */
+  MFGExchangeBytes bytes; /* that this rank moved in the sweep of the agents */
   PetscInt newton, krylov;
+  PetscInt products;  /* newton: linearised pairs of sweeps since the map before */
+  PetscInt fp_krylov; /* grid: linear iterations of the forward sweep, */
+  double fp_defect;   /* and largest |1 - factor| that restored the mass of a level */
   double seconds_hjb, seconds_agents, seconds_density, seconds_other;
   PetscBool bandwidth_frozen;
 } MFGIteration;
 
-typedef enum { MFG_PHASE_HJB, MFG_PHASE_AGENTS } MFGPhase;
+typedef enum { MFG_PHASE_HJB, MFG_PHASE_AGENTS, MFG_PHASE_FOKKER_PLANCK } MFGPhase;
 
 /* Called after every evaluation of Phi, and (progress) within the sweeps with the fraction done. */
 typedef PetscErrorCode (*MFGMonitorFunction)(void *context, const MFGIteration *iteration);
@@ -70,6 +89,7 @@ typedef PetscErrorCode (*MFGProgressFunction)(void *context, MFGPhase phase, dou
 typedef struct {
   MFGStopReason reason;
   int iterations;        /* evaluations of Phi */
+  int64_t products;      /* newton: linearised pairs of sweeps, each about as dear as a map */
   PetscBool raised;      /* a rule's bandwidth was below 0.7 cells and was raised */
   MFGMomentShape shape;  /* of the moments of the last sweep */
   int64_t mixture_floor; /* cell values of iterates below zero, floored in the couplings */
@@ -86,12 +106,13 @@ PetscErrorCode MFGEquilibriumSetMonitor(MFGEquilibrium equilibrium, MFGMonitorFu
                                         MFGProgressFunction progress, void *context);
 
 /* Collective on grid->world. M[steps + 1][owned]: on entry the first guess, on exit Phi of the last
- * iterate, the density of the agents that follow U; U[steps + 1][owned] and statistics[steps + 1]
- * belong to it. Not converging is a reason in the outcome, not an error. */
+ * iterate, the density of the agents that follow U (grid: M^0 is m0); U[steps + 1][owned] and
+ * statistics[steps + 1] belong to it. Not converging is a reason in the outcome, not an error. */
 PetscErrorCode MFGEquilibriumSolve(MFGEquilibrium equilibrium, double *M, double *U,
                                    MFGSampleStatistics *statistics, MFGOutcome *outcome);
 
-/* Collective. Paths of some agents under the U of the last solve; as MFGParticlesPaths. */
+/* Collective. Paths of some agents under the U of the last solve, on the grid too; as
+ * MFGParticlesPaths. */
 PetscErrorCode MFGEquilibriumPaths(MFGEquilibrium equilibrium, const double *U, int64_t samples,
                                    double *path, int64_t *id);
 

@@ -160,9 +160,7 @@ PetscErrorCode MFGHJBDestroy(MFGHJB *hjb) {
 }
 
 static const double *GivenDrift(const MFGHJB hjb, int level) {
-  const int64_t field = hjb->grid->block.dim * MFGBlockOwned(&hjb->grid->block);
-  if (hjb->spec.drift_levels == 0) return NULL;
-  return hjb->spec.drift + (hjb->spec.drift_levels == 1 ? 0 : level * field);
+  return MFGHJBSpecDrift(&hjb->spec, &hjb->grid->block, level);
 }
 
 /* Widens extremes[2] = {-min, max} by n values. */

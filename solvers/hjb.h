@@ -14,14 +14,7 @@
 
 #include "solvers/backend.h"
 #include "solvers/grid.h"
-
-typedef struct {
-  double dt, nu;
-  int steps;
-  MFGHamiltonian hamiltonian;
-  int drift_levels;    /* 0: no given drift; 1: constant in time; steps + 1 */
-  const double *drift; /* borrowed; b, [drift_levels][dim][owned] */
-} MFGHJBSpec;
+#include "solvers/scheme.h"
 
 typedef struct MFGHJB_ *MFGHJB;
 

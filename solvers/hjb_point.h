@@ -80,6 +80,30 @@ MFG_HD void MFGHJBPointJacobian(const MFGHJBScheme *c, const MFGHamiltonian *h, 
   }
 }
 
+/* How to_low and to_high of MFGHJBPointJacobian change where u, low and high change by du, dlow and
+ * dhigh: the second derivative of R in this direction. R is smooth but where a difference is zero;
+ * there the square's second derivative is taken as 0. */
+MFG_HD void MFGHJBPointJacobianChange(const MFGHJBScheme *c, const MFGHamiltonian *h, int dim,
+                                      double u, const double low[], const double high[], double du,
+                                      const double dlow[], const double dhigh[], double to_low[],
+                                      double to_high[]) {
+  double q[MFG_MAX_DIM][2], dq[MFG_MAX_DIM][2], s = 0, ds = 0;
+  for (int k = 0; k < dim; k++) {
+    q[k][0] = MFGPositivePart((u - low[k]) * c->inverse_h[k]);
+    q[k][1] = MFGNegativePart((high[k] - u) * c->inverse_h[k]);
+    dq[k][0] = q[k][0] > 0 ? (du - dlow[k]) * c->inverse_h[k] : 0;
+    dq[k][1] = q[k][1] < 0 ? (dhigh[k] - du) * c->inverse_h[k] : 0;
+    s += q[k][0] * q[k][0] + q[k][1] * q[k][1];
+    ds += 2 * (q[k][0] * dq[k][0] + q[k][1] * dq[k][1]);
+  }
+  const double slope = 2 * MFGHamiltonianSlope(h, s);
+  const double change = 2 * MFGHamiltonianCurvature(h, s) * ds;
+  for (int k = 0; k < dim; k++) {
+    to_low[k] = -(change * q[k][0] + slope * dq[k][0]) * c->inverse_h[k];
+    to_high[k] = (change * q[k][1] + slope * dq[k][1]) * c->inverse_h[k];
+  }
+}
+
 /* b - H_p at the central differences (high_k - low_k)/(2 h_k): the drift of the agents. */
 MFG_HD void MFGHJBPointDrift(const MFGHJBScheme *c, const MFGHamiltonian *h, int dim,
                              const double low[], const double high[], const double *b,

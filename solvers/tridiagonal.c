@@ -49,6 +49,28 @@ void MFGTridiagonalSolve(int n, const double *f, const double *right, double *x)
   for (int i = 0; i < n; i++) x[i] -= weight * z[i];
 }
 
+/* The factors in the other order: (1 + e w^T T^-1)^T first, then the elimination from the side. */
+void MFGTridiagonalSolveTranspose(int n, const double *f, const double *right, double *x) {
+  const double *inverse = f + INVERSE * n, *below = f + BELOW * n, *above = f + ABOVE * n;
+  const double *z = f + CORRECTION * n, *scalars = f + SCALARS * n;
+  double weight = 0;
+
+  if (scalars[0] != 0)
+    for (int i = 0; i < n; i++) weight += z[i] * right[i];
+  weight *= scalars[0];
+  x[0] = right[0] - weight;
+  for (int i = 1; i < n; i++) {
+    const double r = i == n - 1 && weight != 0 ? right[i] - scalars[1] * weight : right[i];
+    x[i] = r - above[i - 1] * x[i - 1];
+  }
+  double last = x[n - 1];
+  x[n - 1] *= inverse[n - 1];
+  for (int i = n - 2; i >= 0; i--) {
+    last = x[i] - below[i + 1] * last;
+    x[i] = last * inverse[i];
+  }
+}
+
 typedef struct {
   PetscInt n;
   double *rows, *factor; /* owned */
@@ -117,7 +139,8 @@ static PetscErrorCode PCSetUp_Tridiagonal(PC pc) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode PCApply_Tridiagonal(PC pc, Vec right, Vec solution) {
+static PetscErrorCode Apply(PC pc, Vec right, Vec solution,
+                            void (*solve)(int, const double *, const double *, double *)) {
   Tridiagonal *t = (Tridiagonal *)pc->data;
   const double *r;
   double *x;
@@ -125,9 +148,21 @@ static PetscErrorCode PCApply_Tridiagonal(PC pc, Vec right, Vec solution) {
   PetscFunctionBegin;
   PetscCall(VecGetArrayRead(right, &r));
   PetscCall(VecGetArrayWrite(solution, &x));
-  MFGTridiagonalSolve((int)t->n, t->factor, r, x);
+  solve((int)t->n, t->factor, r, x);
   PetscCall(VecRestoreArrayWrite(solution, &x));
   PetscCall(VecRestoreArrayRead(right, &r));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode PCApply_Tridiagonal(PC pc, Vec right, Vec solution) {
+  PetscFunctionBegin;
+  PetscCall(Apply(pc, right, solution, MFGTridiagonalSolve));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode PCApplyTranspose_Tridiagonal(PC pc, Vec right, Vec solution) {
+  PetscFunctionBegin;
+  PetscCall(Apply(pc, right, solution, MFGTridiagonalSolveTranspose));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -146,6 +181,7 @@ static PetscErrorCode PCCreate_Tridiagonal(PC pc) {
   pc->data = t;
   pc->ops->setup = PCSetUp_Tridiagonal;
   pc->ops->apply = PCApply_Tridiagonal;
+  pc->ops->applytranspose = PCApplyTranspose_Tridiagonal;
   pc->ops->reset = PCReset_Tridiagonal;
   pc->ops->destroy = PCDestroy_Tridiagonal;
   PetscFunctionReturn(PETSC_SUCCESS);

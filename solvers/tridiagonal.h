@@ -11,6 +11,9 @@
  * M-matrix of the HJB step. A zero pivot gives infinities, never a trap. */
 void MFGTridiagonalFactor(int n, const double *rows, double *factor);
 void MFGTridiagonalSolve(int n, const double *factor, const double *right, double *solution);
+/* The transposed system, with the same factor. */
+void MFGTridiagonalSolveTranspose(int n, const double *factor, const double *right,
+                                  double *solution);
 
 /* Registers the preconditioner `tridiagonal` (-pc_type tridiagonal), the same elimination for a
  * sequential AIJ matrix of that form. May be called repeatedly. Errors, at set-up: a parallel

@@ -17,10 +17,10 @@ LAYERS = [
     ("model", "random", "stencil"),
     ("point",),
     ("backend", "exchange"),
-    ("grid", "tridiagonal", "agents"),
-    ("residents", "star"),
+    ("grid", "tridiagonal", "agents", "scheme"),
+    ("residents", "star", "linear_step"),
     ("hjb", "particles", "kde", "fp_grid", "coupling", "agent_drift", "sweep_layout"),
-    ("equilibrium", "anderson", "diagnostics", "decomposition"),
+    ("equilibrium", "anderson", "linearised", "exploitability", "diagnostics", "decomposition"),
 ]
 STRANGERS = [{"hjb", "particles"}, {"hjb", "kde"}, {"hjb", "fp_grid"}]  # of one layer, joined only above it
 GPU_MAY_INCLUDE = r"solvers/(model|random|stencil|\w+_point|backend|exchange)\.h$"

@@ -22,7 +22,7 @@ TESTS = (r"^(anderson\.linear|coupling\.cost|hjb\.(scheme|sweep)|kde\.(accuracy|
          r"|run\.(discrete_equations|given_drift|step_length|torus_residual|ranks_2d))\.cpu\.np[12]$")
 TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_sweep test_kde_accuracy "
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
-           "test_particles_domain test_exchange_halo test_random_normal test_random_philox test_verification_scheme").split()
+           "test_fp_grid_adjoint test_newton_derivative test_hjb_tridiagonal test_particles_domain test_exchange_halo test_random_normal test_random_philox test_verification_scheme").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
 
@@ -213,6 +213,36 @@ PLANTS = [
     ("ids stay where the agents started", "solvers/agents.c",
      "if (from->with_ids) PetscCall(PetscArraycpy(t->id, f->id, f->count));",
      "if (from->with_ids && !t->count) PetscCall(PetscArraycpy(t->id, f->id, f->count));", "particles.domain"),
+    ("Fokker-Planck with J instead of its transpose", "solvers/fp_grid.c",
+     "MFGLinearStepSolve(step, PETSC_TRUE, tolerance", "MFGLinearStepSolve(step, PETSC_FALSE, tolerance", "fp_grid.adjoint"),
+    ("Fokker-Planck with the control of t_{n+1}", "solvers/fp_grid.c",
+     "MFGLinearStepSet(step, n, U + n * owned)", "MFGLinearStepSet(step, n, U + (n + 1) * owned)", "fp_grid.adjoint"),
+    ("given drift of t_{n+1} in the Fokker-Planck step", "solvers/linear_step.c",
+     "MFGHJBSpecStep(&s->spec, &s->grid->block, level)",
+     "MFGHJBSpecStep(&s->spec, &s->grid->block, PetscMin(level + 1, s->spec.steps))", "fp_grid.adjoint"),
+    ("variance on a circle not cut at its best place", "solvers/fp_grid.c",
+     "if (v < least) {", "if (c == 0) {", "fp_grid.adjoint"),
+    ("transposed elimination without the corner", "solvers/tridiagonal.c",
+     "right[i] - scalars[1] * weight : right[i]", "right[i] : right[i]", "hjb.tridiagonal"),
+    ("linearised: sign of the change of the drift", "solvers/linearised.c",
+     "after[i] / spec->dt - l->work[i]", "after[i] / spec->dt + l->work[i]", "newton.derivative"),
+    ("linearised: coupling a level early", "solvers/linearised.c",
+     "l->M + n * owned, dM + n * owned", "l->M + PetscMax(n - 1, 0) * owned, dM + PetscMax(n - 1, 0) * owned",
+     "newton.derivative"),
+    ("linearised: backward with the transpose", "solvers/linearised.c",
+     "MFGLinearStepSolve(l->step, PETSC_FALSE", "MFGLinearStepSolve(l->step, PETSC_TRUE", "newton.derivative"),
+    ("linearised: density of the iterate's level before", "solvers/linearised.c",
+     "l->P + (n + 1) * owned", "l->P + n * owned", "newton.derivative"),
+    ("curvature of the power Hamiltonian dropped", "solvers/hjb_point.h",
+     "2 * MFGHamiltonianCurvature(h, s) * ds", "0 * MFGHamiltonianCurvature(h, s) * ds", "newton.derivative"),
+    ("derivative of the mean's attraction without its factor", "solvers/coupling.c",
+     "*value++ -= cost->mean_strength * factor * s;", "*value++ -= cost->mean_strength * s;", "newton.derivative"),
+    ("slope of the power coupling", "solvers/model.h",
+     "f->exponent * pow(m, f->exponent - 1)", "pow(m, f->exponent - 1)", "newton.derivative"),
+    ("exploitability with the density of t_n", "solvers/exploitability.c",
+     "P + (n + 1) * owned;", "P + n * owned;", "run.exploitability"),
+    ("best response to the iterate in place of its image", "solvers/equilibrium.c",
+     "e->x = e->phi + e->owned;", "(void)e->phi;", "run.exploitability"),
 ]
 
 

@@ -32,6 +32,28 @@ static void TestProduct(void **state) {
   }
 }
 
+/* The same factor solves the transposed system. */
+static void TestTranspose(void **state) {
+  const int sizes[] = {3, 4, 17, MOST};
+  double rows[3 * MOST], factor[5 * MOST], right[MOST], x[MOST];
+  (void)state;
+  for (int k = 0; k < 8; k++) {
+    const int n = sizes[k / 2];
+    Fill(n, k % 2, rows);
+    for (int i = 0; i < n; i++) right[i] = cos(2 * i) + .3;
+    MFGTridiagonalFactor(n, rows, factor);
+    MFGTridiagonalSolveTranspose(n, factor, right, x);
+    for (int i = 0; i < n; i++) {
+      const int before = (i + n - 1) % n, after = (i + 1) % n;
+      MFG_ASSERT_NEAR(rows[3 * i] * x[i] + rows[3 * before + 2] * x[before] +
+                          rows[3 * after + 1] * x[after],
+                      right[i], 1e-12);
+    }
+    MFGTridiagonalSolveTranspose(n, factor, right, right); /* in place */
+    assert_memory_equal(right, x, n * sizeof *x);
+  }
+}
+
 /* A matrix that is not tridiagonal is refused, not solved wrongly. */
 static void TestRefused(void **state) {
   Mat A;
@@ -53,7 +75,7 @@ static void TestRefused(void **state) {
   MFG_OK(MatDestroy(&A));
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(TestProduct),
-                                          cmocka_unit_test(TestRefused)};
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(TestProduct), cmocka_unit_test(TestTranspose), cmocka_unit_test(TestRefused)};
 
 MFG_TEST_MAIN(tests)

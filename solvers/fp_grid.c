@@ -1,0 +1,146 @@
+#include "solvers/fp_grid.h"
+
+/* Sum of a field over all cells. */
+static PetscErrorCode Total(const MFGGrid *grid, const double *m, double *total) {
+  const int64_t owned = MFGBlockOwned(&grid->block);
+
+  PetscFunctionBeginUser;
+  *total = 0;
+  for (int64_t i = 0; i < owned; i++) *total += m[i];
+  PetscCall(MFGGridSum(grid, 1, total));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The first guess of the level after `before`, in `after`, whose old values go to `old`. */
+static void Guess(int64_t owned, PetscBool warm, const double *before, const double *change,
+                  double *after, double *old) {
+  for (int64_t i = 0; i < owned; i++) {
+    old[i] = after[i];
+    after[i] = warm ? after[i] + change[i] : before[i];
+  }
+}
+
+static PetscErrorCode Fail(MFGFokkerPlanckStats *stats, int level, double t, double tolerance) {
+  PetscFunctionBeginUser;
+  stats->level = level;
+  PetscCall(PetscSNPrintf(stats->message, sizeof stats->message,
+                          "Fokker-Planck step to level %d (t = %g): %s before the relative "
+                          "residual was below %.1e; take smaller time steps, or change the solver "
+                          "with -fp_ksp_...",
+                          level, t, KSPConvergedReasons[stats->reason], tolerance));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGFokkerPlanckSweep(MFGLinearStep step, const double *U, PetscBool warm,
+                                    double tolerance, double *M, MFGFokkerPlanckStats *stats) {
+  const MFGGrid *grid = MFGLinearStepGrid(step);
+  const MFGHJBSpec *spec = MFGLinearStepSpec(step);
+  const int64_t owned = MFGBlockOwned(&grid->block);
+  MFGLinearStats linear = {0};
+  double *right, *change, *old, mass, reached;
+
+  PetscFunctionBeginUser;
+  memset(stats, 0, sizeof *stats);
+  PetscCall(PetscMalloc2(owned, &right, owned, &old));
+  PetscCall(PetscCalloc1(owned, &change));
+  PetscCall(Total(grid, M, &mass));
+  for (int n = 0; n < spec->steps; n++) {
+    const double *before = M + n * owned;
+    double *after = M + (n + 1) * owned;
+    for (int64_t i = 0; i < owned; i++) right[i] = before[i] / spec->dt;
+    PetscCall(MFGLinearStepSet(step, n, U + n * owned));
+    Guess(owned, warm, before, change, after, old);
+    PetscCall(MFGLinearStepSolve(step, PETSC_TRUE, tolerance, right, after, &linear));
+    PetscCall(Total(grid, after, &reached));
+    if (linear.reason >= 0 && !(reached > 0)) linear.reason = KSP_DIVERGED_NANORINF;
+    if (linear.reason < 0) {
+      stats->reason = linear.reason;
+      PetscCall(Fail(stats, n + 1, (n + 1) * spec->dt, tolerance));
+      break;
+    }
+    stats->defect = PetscMax(stats->defect, PetscAbsReal(mass / reached - 1));
+    for (int64_t i = 0; i < owned; i++) {
+      after[i] *= mass / reached;
+      change[i] = after[i] - old[i];
+    }
+  }
+  stats->krylov = linear.krylov;
+  PetscCall(PetscFree2(right, old));
+  PetscCall(PetscFree(change));
+  if (grid->block.dim == 1) {
+    PetscCallMPI(
+        MPI_Bcast(M, (PetscMPIInt)((spec->steps + 1) * owned), MPI_DOUBLE, 0, grid->world));
+    PetscCallMPI(MPI_Bcast(stats, sizeof *stats, MPI_BYTE, 0, grid->world));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Mean and variance of weights w[n] at the places first + i h. */
+static void Moments(int n, const double *w, double first, double h, double *mean,
+                    double *variance) {
+  double mass = 0, moment = 0, square = 0;
+  for (int i = 0; i < n; i++) {
+    mass += w[i];
+    moment += w[i] * i;
+  }
+  const double center = moment / mass;
+  for (int i = 0; i < n; i++) square += w[i] * (i - center) * (i - center);
+  *mean = first + h * center;
+  *variance = h * h * square / mass;
+}
+
+/* Cutting the circle below cell c puts the cells before it one turn up: w[c], .., w[c + n - 1] of
+ * two turns. The sums of the cuts follow from one another; those of the best are taken again. */
+static void Circle(const MFGBlock *b, int axis, const double *w, double *mean, double *variance) {
+  const int n = b->cells[axis];
+  double s0 = 0, s1 = 0, s2 = 0, least = PETSC_MAX_REAL;
+  int best = 0;
+  for (int i = 0; i < n; i++) {
+    s0 += w[i];
+    s1 += w[i] * i;
+    s2 += w[i] * i * i;
+  }
+  for (int c = 0; c < n; c++) {
+    const double v = s2 / s0 - (s1 / s0) * (s1 / s0);
+    if (v < least) {
+      least = v;
+      best = c;
+    }
+    s1 += w[c] * n;
+    s2 += w[c] * n * (n + 2. * c);
+  }
+  Moments(n, w + best, MFGCellCenter(b, axis, best), b->spacing[axis], mean, variance);
+  if (*mean >= b->upper[axis]) *mean -= b->upper[axis] - b->lower[axis];
+}
+
+PetscErrorCode MFGFieldStatistics(const MFGGrid *grid, const double *m,
+                                  MFGSampleStatistics *statistics) {
+  const MFGBlock *b = &grid->block;
+  double *marginal, *axis[MFG_MAX_DIM];
+  int total = 0;
+
+  PetscFunctionBeginUser;
+  memset(statistics, 0, sizeof *statistics);
+  for (int k = 0; k < MFG_MAX_DIM; k++) total += 2 * b->cells[k];
+  PetscCall(PetscCalloc1(total, &marginal));
+  axis[0] = marginal;
+  for (int k = 1; k < MFG_MAX_DIM; k++) axis[k] = axis[k - 1] + 2 * b->cells[k - 1];
+  for (int k = 0; k < b->count[2]; k++)
+    for (int j = 0; j < b->count[1]; j++)
+      for (int i = 0; i < b->count[0]; i++, m++) {
+        axis[0][b->start[0] + i] += *m;
+        axis[1][b->start[1] + j] += *m;
+        axis[2][b->start[2] + k] += *m;
+      }
+  PetscCall(MFGGridSum(grid, total, marginal));
+  for (int k = 0; k < b->dim; k++) {
+    PetscCall(PetscArraycpy(axis[k] + b->cells[k], axis[k], b->cells[k]));
+    if (b->boundary[k][0] == MFG_BOUNDARY_PERIODIC)
+      Circle(b, k, axis[k], &statistics->mean[k], &statistics->variance[k]);
+    else
+      Moments(b->cells[k], axis[k], MFGCellCenter(b, k, 0), b->spacing[k], &statistics->mean[k],
+              &statistics->variance[k]);
+  }
+  PetscCall(PetscFree(marginal));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

@@ -1,0 +1,93 @@
+#include "solvers/linearised.h"
+
+struct MFGLinearised_ {
+  MFGLinearStep step;        /* borrowed */
+  const MFGBackend *backend; /* borrowed */
+  MFGCost running, terminal;
+  const double *M, *U, *P; /* borrowed */
+  double *dU;              /* owned; [steps + 1][owned] */
+  double *right, *work;    /* owned; [owned] */
+};
+
+PetscErrorCode MFGLinearisedCreate(MFGLinearStep step, const MFGBackend *backend,
+                                   const MFGCost *running, const MFGCost *terminal,
+                                   MFGLinearised *linearised) {
+  const int64_t owned = MFGBlockOwned(&MFGLinearStepGrid(step)->block);
+  MFGLinearised l;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscNew(&l));
+  l->step = step;
+  l->backend = backend;
+  l->running = *running;
+  l->terminal = *terminal;
+  PetscCall(PetscMalloc3((MFGLinearStepSpec(step)->steps + 1) * owned, &l->dU, owned, &l->right,
+                         owned, &l->work));
+  *linearised = l;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGLinearisedDestroy(MFGLinearised *linearised) {
+  PetscFunctionBeginUser;
+  if (!linearised || !*linearised) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(PetscFree3((*linearised)->dU, (*linearised)->right, (*linearised)->work));
+  PetscCall(PetscFree(*linearised));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+void MFGLinearisedSet(MFGLinearised l, const double *M, const double *U, const double *P) {
+  l->M = M;
+  l->U = U;
+  l->P = P;
+}
+
+static PetscErrorCode Backward(MFGLinearised l, double tolerance, const double *dM,
+                               MFGLinearStats *stats) {
+  const MFGGrid *grid = MFGLinearStepGrid(l->step);
+  const MFGHJBSpec *spec = MFGLinearStepSpec(l->step);
+  const int64_t owned = MFGBlockOwned(&grid->block), last = (spec->steps - 1) * owned;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGCostDerivative(grid, &l->terminal, l->M + last, dM + last, l->dU + last + owned));
+  for (int n = spec->steps - 1; n >= 0 && stats->reason >= 0; n--) {
+    const double *next = l->dU + (n + 1) * owned;
+    double *dU = l->dU + n * owned;
+    PetscCall(MFGCostDerivative(grid, &l->running, l->M + n * owned, dM + n * owned, l->right));
+    for (int64_t i = 0; i < owned; i++) {
+      l->right[i] += next[i] / spec->dt;
+      dU[i] = next[i];
+    }
+    PetscCall(MFGLinearStepSet(l->step, n, l->U + n * owned));
+    PetscCall(MFGLinearStepSolve(l->step, PETSC_FALSE, tolerance, l->right, dU, stats));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Forward(MFGLinearised l, double tolerance, double *dP,
+                              MFGLinearStats *stats) {
+  const MFGHJBSpec *spec = MFGLinearStepSpec(l->step);
+  const int64_t owned = MFGBlockOwned(&MFGLinearStepGrid(l->step)->block);
+
+  PetscFunctionBeginUser;
+  for (int n = 0; n < spec->steps && stats->reason >= 0; n++) {
+    const double *U = l->U + n * owned, *before = n ? dP + (n - 1) * owned : NULL;
+    double *after = dP + n * owned;
+    PetscCall(
+        MFGLinearStepChange(l->step, n, U, l->dU + n * owned, l->P + (n + 1) * owned, l->work));
+    for (int64_t i = 0; i < owned; i++) {
+      after[i] = before ? before[i] : 0;
+      l->right[i] = after[i] / spec->dt - l->work[i];
+    }
+    PetscCall(MFGLinearStepSet(l->step, n, U));
+    PetscCall(MFGLinearStepSolve(l->step, PETSC_TRUE, tolerance, l->right, after, stats));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGLinearisedApply(MFGLinearised l, double tolerance, const double *dM, double *dP,
+                                  MFGLinearStats *stats) {
+  PetscFunctionBeginUser;
+  PetscCall(Backward(l, tolerance, dM, stats));
+  PetscCall(Forward(l, tolerance, dP, stats));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

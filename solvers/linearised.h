@@ -1,0 +1,27 @@
+/* The derivative of the map Phi on the grid: one linearised HJB sweep and one linearised
+ * Fokker-Planck sweep. With U the value of the iterate M and P = Phi(M):
+ *
+ *   backward  J(U^n) dU^n = dU^{n+1}/dt + F'(M^{n+1}) dM^{n+1}       dU^Nt = G'(M^Nt) dM^Nt
+ *   forward   J(U^n)^T dP^{n+1} = dP^n/dt - (J'(U^n) dU^n)^T P^{n+1}      dP^0 = 0 */
+#pragma once
+
+#include "solvers/coupling.h"
+#include "solvers/linear_step.h"
+
+typedef struct MFGLinearised_ *MFGLinearised;
+
+/* Collective on grid->comm. `step` is borrowed, and used by Apply; the costs' arrays are borrowed.
+ */
+PetscErrorCode MFGLinearisedCreate(MFGLinearStep step, const MFGBackend *backend,
+                                   const MFGCost *running, const MFGCost *terminal,
+                                   MFGLinearised *linearised);
+PetscErrorCode MFGLinearisedDestroy(MFGLinearised *linearised);
+
+/* Not collective. Where the derivative is taken; all borrowed until the next call: M of levels 1 ..
+ * steps, U and P = Phi(M) of levels 0 .. steps. */
+void MFGLinearisedSet(MFGLinearised linearised, const double *M, const double *U, const double *P);
+
+/* Collective on grid->comm. dM and dP of levels 1 .. steps, [steps][owned]; linear solves to a
+ * relative residual of `tolerance`. Adds to stats; a solve that fails is a reason there. */
+PetscErrorCode MFGLinearisedApply(MFGLinearised linearised, double tolerance, const double *dM,
+                                  double *dP, MFGLinearStats *stats);
