@@ -407,50 +407,117 @@ static PetscErrorCode BackwardWork(void *context) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode BenchHJBCase(MPI_Comm comm, const char *name, const char *cells) {
-  const char *sets[] = {cells, "time.steps=50"};
-  Case c;
-  Backward b = {0};
-  Timing timing;
+/* A case solved by multigrid cycles, or directly; and before that by the plain set-up. */
+typedef struct {
+  const char *label, *name, *sets[5];
+  PetscBool plain, cycles;
+} BackwardCase;
 
-  PetscFunctionBeginUser;
-  PetscCall(CaseCreate(comm, name, 2, sets, &c));
-  const MFGEquilibriumSpec *s = &c.problem.spec;
-  const MFGBlock *block = &c.problem.grid.block;
-  const int64_t owned = MFGBlockOwned(block);
+/* Times the sweep with the options in force: one call, or a first and later ones. */
+static PetscErrorCode TimeBackward(MPI_Comm comm, const MFGProblem *p, PetscBool once, Backward *b,
+                                   Timing *timing) {
+  const MFGEquilibriumSpec *s = &p->spec;
   const MFGHJBSpec spec = {.dt = s->horizon / s->steps,
                            .nu = s->nu,
                            .steps = s->steps,
                            .hamiltonian = s->hamiltonian,
                            .drift_levels = s->drift_levels,
                            .drift = s->drift};
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGHJBCreate(&p->grid, p->backend, &spec, &b->hjb));
+  if (once) {
+    PetscCall(TimeOnce(comm, BackwardWork, b, &timing->first));
+    timing->later = timing->first;
+  } else {
+    PetscCall(TimeWork(comm, BackwardWork, b, timing));
+  }
+  PetscCall(MFGHJBDestroy(&b->hjb));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode PrintBackward(MPI_Comm comm, const BackwardCase *row, const char *solver,
+                                    const Backward *b, const Timing *t, double plain) {
+  const MFGProblem *p = b->problem;
+  const int steps = p->spec.steps;
+  char ratio[32] = "-", cells[64];
+
+  PetscFunctionBeginUser;
+  if (plain > 0) snprintf(ratio, sizeof ratio, "%.1f", plain / t->later);
+  MFGCellsText(p->grid.block.dim, p->grid.block.cells, sizeof cells, cells);
+  PetscCall(MFGSay(comm, "  %-16s %-15s %-9s %9.1f %9.1f %13.3f %10.2f %10.1f %11s\n", row->label,
+                   cells, solver, 1e3 * t->first, 1e3 * t->later,
+                   1e6 * t->later / ((double)MFGBlockCells(&p->grid.block) * steps),
+                   (double)b->stats.newton / steps, (double)b->stats.krylov / steps, ratio));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BenchHJBCase(MPI_Comm comm, const BackwardCase *row) {
+  Case c;
+  Backward b = {0};
+  Timing plain = {0}, timing;
+  int count = 0;
+
+  PetscFunctionBeginUser;
+  while (row->sets[count]) count++;
+  PetscCall(CaseCreate(comm, row->name, count, row->sets, &c));
+  const MFGEquilibriumSpec *s = &c.problem.spec;
+  const int64_t owned = MFGBlockOwned(&c.problem.grid.block);
+  const PetscBool large = (PetscBool)(MFGBlockCells(&c.problem.grid.block) > 100000);
   b.problem = &c.problem;
-  PetscCall(MFGHJBCreate(&c.problem.grid, c.problem.backend, &spec, &b.hjb));
   PetscCall(PetscMalloc3(owned, &b.m, owned, &b.terminal, (s->steps + 1) * owned, &b.U));
   PetscCall(MFGGridRestrict(&c.problem.grid, 1, c.problem.initial_density, b.m));
   PetscCall(MFGCostEvaluate(&c.problem.grid, c.problem.backend, &s->terminal, 0, b.m, b.terminal));
-  PetscCall(TimeWork(comm, BackwardWork, &b, &timing));
-  PetscCall(MFGSay(comm, "  %-14s %-22s %9.2f %9.2f %14.3f %10.2f %10.1f\n", name, cells,
-                   1e3 * timing.first, 1e3 * timing.later,
-                   1e6 * timing.later / ((double)MFGBlockCells(block) * s->steps),
-                   (double)b.stats.newton / s->steps, (double)b.stats.krylov / s->steps));
+  if (row->plain && row->cycles) {
+    PetscCall(PetscOptionsSetValue(NULL, "-hjb_mat_type", "aij"));
+    PetscCall(TimeBackward(comm, &c.problem, large, &b, &plain));
+    PetscCall(PetscOptionsClearValue(NULL, "-hjb_mat_type"));
+    PetscCall(PrintBackward(comm, row, "plain", &b, &plain, 0));
+  }
+  PetscCall(TimeBackward(comm, &c.problem, PETSC_FALSE, &b, &timing));
+  PetscCall(
+      PrintBackward(comm, row, row->cycles ? "multigrid" : "direct", &b, &timing, plain.later));
   PetscCall(PetscFree3(b.m, b.terminal, b.U));
-  PetscCall(MFGHJBDestroy(&b.hjb));
   PetscCall(CaseDestroy(&c));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode BenchHJB(MPI_Comm comm) {
+  static const BackwardCase cases[] = {
+      {"reference_1d", "reference_1d", {"domain.cells=[100]", "time.steps=50"}, 0, 0},
+      {"reference_1d", "reference_1d", {"domain.cells=[1000]", "time.steps=50"}, 0, 0},
+      {"torus_2d", "torus_2d", {"domain.cells=[64,64]", "time.steps=100"}, 1, 1},
+      {"torus_2d", "torus_2d", {"domain.cells=[128,128]", "time.steps=100"}, 1, 1},
+      {"torus_2d", "torus_2d", {"domain.cells=[256,256]", "time.steps=100"}, 1, 1},
+      {"torus_2d, T .1",
+       "torus_2d",
+       {"domain.cells=[512,512]", "time.steps=10", "time.horizon=0.1"},
+       1,
+       1},
+      {"torus_2d, T .1",
+       "torus_2d",
+       {"domain.cells=[1024,1024]", "time.steps=10", "time.horizon=0.1"},
+       0,
+       1},
+      {"10 dt", "torus_2d", {"domain.cells=[256,256]", "time.steps=10"}, 1, 1},
+      {"sigma .1",
+       "torus_2d",
+       {"domain.cells=[256,256]", "time.steps=20", "time.horizon=0.2", "dynamics.sigma=0.1"},
+       1,
+       1},
+      {"cells 1:10", "torus_2d", {"domain.cells=[512,51]", "time.steps=100"}, 1, 1},
+      {"torus_3d", "torus_3d", {"domain.cells=[32,32,32]", "time.steps=20"}, 1, 1},
+      {"torus_3d", "torus_3d", {"domain.cells=[64,64,64]", "time.steps=20"}, 1, 1},
+  };
+
   PetscFunctionBeginUser;
   PetscCall(MFGSay(comm,
-                   "HJB sweep of 50 levels from a cold start, tolerance 1e-8\n"
-                   "  case           grid                    first ms  later ms  us/cell-level"
-                   "  Newton/lv  Krylov/lv\n"));
-  PetscCall(BenchHJBCase(comm, "reference_1d", "domain.cells=[100]"));
-  PetscCall(BenchHJBCase(comm, "reference_1d", "domain.cells=[1000]"));
-  PetscCall(BenchHJBCase(comm, "torus_2d", "domain.cells=[64,64]"));
-  PetscCall(BenchHJBCase(comm, "torus_2d", "domain.cells=[128,128]"));
-  PetscCall(BenchHJBCase(comm, "torus_2d", "domain.cells=[256,256]"));
+                   "HJB sweep from a cold start, tolerance 1e-8: plain is BiCGStab with Jacobi on "
+                   "an assembled matrix, multigrid one cycle per Newton step\n"
+                   "  case             grid            solver     first ms  later ms us/cell-level"
+                   "  Newton/lv  Krylov/lv  plain/this\n"));
+  for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(cases); i++)
+    PetscCall(BenchHJBCase(comm, &cases[i]));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -96,6 +96,22 @@ PetscErrorCode MFGBackendHJBJacobian(const MFGBackend *b, const MFGHJBStep *step
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+PetscErrorCode MFGBackendHJBCoefficients(const MFGBackend *b, const MFGHJBStep *step,
+                                         const double *u, const MFGStarLevel *level) {
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCall(CheckStep(b, step));
+  PetscCheck(MFGBlockOwned(&level->block) == MFGBlockOwned(&step->block), PETSC_COMM_SELF,
+             PETSC_ERR_ARG_SIZ, "coefficients of %lld cells for an HJB step on %lld",
+             (long long)MFGBlockOwned(&level->block), (long long)MFGBlockOwned(&step->block));
+  PetscCall(Event("MFGHJBCoefficients", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->grid->hjb_coefficients(step, u, level));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGBackendHJBJacobianChange(const MFGBackend *b, const MFGHJBStep *step,
                                            const double *u, const double *w, double *values) {
   PetscLogEvent event;

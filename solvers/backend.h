@@ -127,6 +127,29 @@ typedef struct {
   const double *drift;  /* b, [dim][owned], or NULL */
 } MFGHJBStep;
 
+/* A matrix of the star stencil, scaled by its diagonal d and in single precision, on one box:
+ *   (A x)_i = d_i (x_i - sum_s c_s,i x_s)       s: the low and the high neighbour per axis
+ * Fields are [owned]; those called ghosted have one cell more on each side of the used axes. */
+typedef struct {
+  MFGBlock block;            /* cells and box of the level; its cells need not be equal */
+  float *c[2 * MFG_MAX_DIM]; /* low, high per axis; 0 across a wall */
+  float *d;
+  const float *diffusion[2 * MFG_MAX_DIM]; /* [count] of the axis: that part of d c */
+} MFGStarLevel;
+
+/* How the cells of a box are grouped to coarse cells. Along an axis with factor 2 the groups are
+ * pairs, the last one a single cell where the count is odd; with factor 1 single cells. */
+typedef struct {
+  int factor[MFG_MAX_DIM];
+  /* [3][count]: the cell's share of its group's volume; the same for the first cell of each group
+   * and 0 else; for the last one */
+  const float *share[MFG_MAX_DIM];
+  /* [2][count]: weight of the coarse neighbour below and above the cell's group when a coarse field
+   * is interpolated linearly to the cell's centre; the rest is the group's own */
+  const float *slope[MFG_MAX_DIM];
+  float *row; /* work, [count[0] + 2] */
+} MFGStarTransfer;
+
 typedef struct {
   const char *name;
   /* u is U^n with one ghost cell on each side of every used axis (walls: the mirrored value). */
@@ -141,6 +164,24 @@ typedef struct {
   /* The change of hjb_jacobian's values when u changes in the direction w, ghosted like u. */
   PetscErrorCode (*hjb_jacobian_change)(const MFGHJBStep *step, const double *u, const double *w,
                                         double *values);
+  /* The matrix of hjb_jacobian into level->c and level->d. */
+  PetscErrorCode (*hjb_coefficients)(const MFGHJBStep *step, const double *u,
+                                     const MFGStarLevel *level);
+  /* One sweep of Jacobi damped by `weight`, next = x + weight (b - D^{-1} A x): x and next ghosted,
+   * b [owned] is the right side over d; x = NULL stands for 0. */
+  PetscErrorCode (*star_smooth)(const MFGStarLevel *level, float weight, const float *b,
+                                const float *x, float *next);
+  /* Right side of the coarse level, over its d: the average of the residual over each group. */
+  PetscErrorCode (*star_restrict)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                                  const MFGStarLevel *coarse, const float *b, const float *x,
+                                  float *coarse_b);
+  /* x += the coarse field, interpolated linearly per axis; both ghosted. */
+  PetscErrorCode (*star_correct)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                                 const MFGStarLevel *coarse, const float *coarse_x, float *x);
+  /* Coarse coefficients: row sums and what is not diffusion are averages over the faces of the
+   * groups, per volume; diffusion is that of the coarse grid. */
+  PetscErrorCode (*star_coarsen)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                                 const MFGStarLevel *coarse);
 } MFGGridOps;
 
 typedef struct {
@@ -176,3 +217,7 @@ PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *s
                                         const double *u, double *drift);
 PetscErrorCode MFGBackendCoupling(const MFGBackend *b, const MFGCoupling *f, int64_t n,
                                   const double *m, double *value);
+
+/* The star_ operations are called through the table: one is too short to log. */
+PetscErrorCode MFGBackendHJBCoefficients(const MFGBackend *b, const MFGHJBStep *step,
+                                         const double *u, const MFGStarLevel *level);

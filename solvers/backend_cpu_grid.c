@@ -1,4 +1,5 @@
 #include "solvers/backend_cpu.h"
+#include "solvers/backend_cpu_star.h"
 
 #include "solvers/hjb_point.h"
 
@@ -48,6 +49,33 @@ SPECIALISED void JacobianRow(const Row *row, const MFGHamiltonian *h, const doub
       diagonal -= to_low[k] + to_high[k];
     }
     v[0] = diagonal;
+  }
+}
+
+/* Stored in single precision and scaled by the diagonal, each coefficient in an array of its own:
+ * the loop vectorises. */
+SPECIALISED void CoefficientsRow(const Row *row, const MFGHamiltonian *h, const double *restrict u,
+                                 int n, float *restrict d, float *restrict c0, float *restrict c1,
+                                 float *restrict c2, float *restrict c3, float *restrict c4,
+                                 float *restrict c5, const int dim, const int given) {
+  for (int i = 0; i < n; i++) {
+    double low[MFG_MAX_DIM], high[MFG_MAX_DIM], b[MFG_MAX_DIM];
+    double to_low[MFG_MAX_DIM], to_high[MFG_MAX_DIM], diagonal = row->scheme.inverse_dt;
+    Load(row, u, i, dim, given, low, high, b);
+    MFGHJBPointJacobian(&row->scheme, h, dim, u[i], low, high, given ? b : NULL, to_low, to_high);
+    for (int k = 0; k < dim; k++) diagonal -= to_low[k] + to_high[k];
+    const double scale = -1 / diagonal;
+    d[i] = (float)diagonal;
+    c0[i] = (float)(to_low[0] * scale);
+    c1[i] = (float)(to_high[0] * scale);
+    if (dim > 1) {
+      c2[i] = (float)(to_low[1] * scale);
+      c3[i] = (float)(to_high[1] * scale);
+    }
+    if (dim > 2) {
+      c4[i] = (float)(to_low[2] * scale);
+      c5[i] = (float)(to_high[2] * scale);
+    }
   }
 }
 
@@ -150,26 +178,49 @@ static PetscErrorCode HJBResidual_CPU(const MFGHJBStep *step, const double *u, d
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* The owned cells beside the wall on one side of an axis, as a range; false where it has none. */
+static int WallCells(const MFGBlock *b, int axis, int side, int begin[], int end[]) {
+  const int wall = side ? b->cells[axis] - 1 : 0, at = wall - b->start[axis];
+  if (b->boundary[axis][side] != MFG_BOUNDARY_NOFLUX || at < 0 || at >= b->count[axis]) return 0;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    begin[k] = k == axis ? at : 0;
+    end[k] = k == axis ? at + 1 : b->count[k];
+  }
+  return 1;
+}
+
 /* Across a wall the neighbour is the cell itself: its entry moves to the diagonal. */
 static void FoldWalls(const MFGBlock *b, double *values) {
   const int width = 2 * b->dim + 1;
-  for (int axis = 0; axis < b->dim; axis++)
-    for (int side = 0; side < 2; side++) {
-      const int wall = side ? b->cells[axis] - 1 : 0, at = wall - b->start[axis];
-      if (b->boundary[axis][side] != MFG_BOUNDARY_NOFLUX || at < 0 || at >= b->count[axis])
-        continue;
-      int begin[MFG_MAX_DIM] = {0, 0, 0}, end[MFG_MAX_DIM];
-      for (int k = 0; k < MFG_MAX_DIM; k++) end[k] = b->count[k];
-      begin[axis] = at;
-      end[axis] = at + 1;
-      for (int k = begin[2]; k < end[2]; k++)
-        for (int j = begin[1]; j < end[1]; j++)
-          for (int i = begin[0]; i < end[0]; i++) {
-            double *v = values + (((ptrdiff_t)k * b->count[1] + j) * b->count[0] + i) * width;
-            v[0] += v[1 + 2 * axis + side];
-            v[1 + 2 * axis + side] = 0;
-          }
-    }
+  int begin[MFG_MAX_DIM], end[MFG_MAX_DIM];
+  for (int face = 0; face < 2 * b->dim; face++) {
+    if (!WallCells(b, face / 2, face % 2, begin, end)) continue;
+    for (int k = begin[2]; k < end[2]; k++)
+      for (int j = begin[1]; j < end[1]; j++)
+        for (int i = begin[0]; i < end[0]; i++) {
+          double *v = values + (((ptrdiff_t)k * b->count[1] + j) * b->count[0] + i) * width;
+          v[0] += v[1 + face];
+          v[1 + face] = 0;
+        }
+  }
+}
+
+/* The same for a scaled matrix. */
+static void FoldScaledWalls(const MFGStarLevel *level) {
+  const MFGBlock *b = &level->block;
+  int begin[MFG_MAX_DIM], end[MFG_MAX_DIM];
+  for (int face = 0; face < 2 * b->dim; face++) {
+    if (!WallCells(b, face / 2, face % 2, begin, end)) continue;
+    for (int k = begin[2]; k < end[2]; k++)
+      for (int j = begin[1]; j < end[1]; j++)
+        for (int i = begin[0]; i < end[0]; i++) {
+          const ptrdiff_t at = ((ptrdiff_t)k * b->count[1] + j) * b->count[0] + i;
+          const float rest = 1 - level->c[face][at];
+          level->c[face][at] = 0;
+          for (int s = 0; s < 2 * b->dim; s++) level->c[s][at] /= rest;
+          level->d[at] *= rest;
+        }
+  }
 }
 
 static PetscErrorCode HJBJacobian_CPU(const MFGHJBStep *step, const double *u, double *values) {
@@ -184,6 +235,25 @@ static PetscErrorCode HJBJacobian_CPU(const MFGHJBStep *step, const double *u, d
       DISPATCH(JacobianRow, step, center, n, values + first * width);
     }
   FoldWalls(&step->block, values);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode HJBCoefficients_CPU(const MFGHJBStep *step, const double *u,
+                                          const MFGStarLevel *level) {
+  Row line = MakeRow(step), *row = &line;
+  const int n = step->block.count[0];
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < step->block.count[2]; k++)
+    for (int j = 0; j < step->block.count[1]; j++) {
+      ptrdiff_t first;
+      float *c[2 * MFG_MAX_DIM] = {NULL};
+      const double *center = PlaceRow(step, row, j, k, u, &first);
+      for (int s = 0; s < 2 * step->block.dim; s++) c[s] = level->c[s] + first;
+      DISPATCH(CoefficientsRow, step, center, n, level->d + first, c[0], c[1], c[2], c[3], c[4],
+               c[5]);
+    }
+  FoldScaledWalls(level);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -232,4 +302,9 @@ const MFGGridOps MFG_VARIANT_NAME(MFGGridOps_CPU) = {
     .drift_from_value = DriftFromValue_CPU,
     .coupling = Coupling_CPU,
     .hjb_jacobian_change = HJBJacobianChange_CPU,
+    .hjb_coefficients = HJBCoefficients_CPU,
+    .star_smooth = MFG_VARIANT_NAME(MFGStarSmooth_CPU),
+    .star_restrict = MFG_VARIANT_NAME(MFGStarRestrict_CPU),
+    .star_correct = MFG_VARIANT_NAME(MFGStarCorrect_CPU),
+    .star_coarsen = MFG_VARIANT_NAME(MFGStarCoarsen_CPU),
 };

@@ -1,5 +1,6 @@
 #include "solvers/hjb.h"
 
+#include "solvers/multigrid.h"
 #include "solvers/star.h"
 #include "solvers/tridiagonal.h"
 
@@ -11,12 +12,13 @@ struct MFGHJB_ {
   Mat jacobian;
   Vec u, residual; /* [owned] */
   MFGStarGhosts ghosts;
-  double *values;          /* [owned][2 dim + 1] */
-  double *source;          /* F of the level, [owned] */
-  double *shift;           /* change of the level just solved by this sweep, [owned] */
-  MFGHJBStep step;         /* the level being solved */
-  double bound;            /* of max |residual| dt, for convergence */
-  double rounding;         /* max |residual| dt that rounding errors alone can make */
+  double *values;     /* [owned][2 dim + 1]; NULL until products with the Jacobian are needed */
+  PetscBool products; /* the solver in use needs them */
+  double *source;     /* F of the level, [owned] */
+  double *shift;      /* first guess less the value it starts from, [owned] */
+  MFGHJBStep step;    /* the level being solved */
+  double bound;       /* of max |residual| dt, for convergence */
+  double rounding;    /* max |residual| dt that rounding errors alone can make */
   double norm_start, norm; /* max |residual| dt of the first guess and of the last iterate */
   PetscLogEvent sweep_event, drift_event;
 };
@@ -36,16 +38,45 @@ static PetscErrorCode FormResidual(SNES snes, Vec u, Vec residual, void *context
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Where each Newton step is one multigrid cycle, nothing multiplies by the Jacobian: it is made in
+ * the form the cycle takes. */
+static PetscErrorCode NoteProducts(MFGHJB hjb) {
+  SNESLineSearch search;
+  KSP ksp;
+  PC pc;
+  PetscBool star, only, multigrid, full;
+
+  PetscFunctionBeginUser;
+  PetscCall(SNESGetKSP(hjb->snes, &ksp));
+  PetscCall(KSPGetPC(ksp, &pc));
+  PetscCall(SNESGetLineSearch(hjb->snes, &search));
+  PetscCall(MFGStarMatrixIs(hjb->jacobian, &star));
+  PetscCall(PetscObjectTypeCompare((PetscObject)ksp, KSPPREONLY, &only));
+  PetscCall(PetscObjectTypeCompare((PetscObject)pc, "multigrid", &multigrid));
+  PetscCall(PetscObjectTypeCompare((PetscObject)search, SNESLINESEARCHNONE, &full));
+  hjb->products = (PetscBool) !(star && only && multigrid && full);
+  if (hjb->products && !hjb->values)
+    PetscCall(PetscMalloc1(MFGBlockOwned(&hjb->grid->block) * (2 * hjb->grid->block.dim + 1),
+                           &hjb->values));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode FormJacobian(SNES snes, Vec u, Mat A, Mat P, void *context) {
   MFGHJB hjb = (MFGHJB)context;
+  const MFGStarLevel *scaled;
   const double *ghosted;
 
   PetscFunctionBeginUser;
   (void)snes;
   PetscCall(MFGStarGhostsFill(hjb->ghosts, u, &ghosted));
-  PetscCall(MFGBackendHJBJacobian(hjb->backend, &hjb->step, ghosted, hjb->values));
+  if (hjb->products) {
+    PetscCall(MFGBackendHJBJacobian(hjb->backend, &hjb->step, ghosted, hjb->values));
+    PetscCall(MFGStarMatrixSetValues(P, hjb->values));
+  } else {
+    PetscCall(MFGStarMatrixGetScaledWrite(P, &scaled));
+    PetscCall(MFGBackendHJBCoefficients(hjb->backend, &hjb->step, ghosted, scaled));
+  }
   PetscCall(MFGStarGhostsRestore(hjb->ghosts, &ghosted));
-  PetscCall(MFGStarMatrixSetValues(P, hjb->values));
   if (A != P) {
     PetscCall(MatAssemblyBegin(A, MAT_FINAL_ASSEMBLY));
     PetscCall(MatAssemblyEnd(A, MAT_FINAL_ASSEMBLY));
@@ -83,6 +114,7 @@ static PetscErrorCode CreateSolver(MFGHJB hjb) {
   SNESLineSearch search;
   KSP ksp;
   PC pc;
+  PetscBool star;
 
   PetscFunctionBeginUser;
   PetscCall(SNESCreate(hjb->grid->comm, &hjb->snes));
@@ -98,23 +130,25 @@ static PetscErrorCode CreateSolver(MFGHJB hjb) {
   PetscCall(KSPGetPC(ksp, &pc));
   PetscCall(KSPSetDM(ksp, hjb->grid->da));
   PetscCall(KSPSetDMActive(ksp, KSP_DMACTIVE_ALL, PETSC_FALSE));
-  if (hjb->grid->block.dim == 1) {
-    PetscCall(MFGTridiagonalRegister());
+  PetscCall(MFGTridiagonalRegister());
+  PetscCall(MFGMultigridRegister());
+  PetscCall(MFGStarMatrixIs(hjb->jacobian, &star));
+  if (star || hjb->grid->block.dim == 1) {
     PetscCall(KSPSetType(ksp, KSPPREONLY));
-    PetscCall(PCSetType(pc, "tridiagonal"));
+    PetscCall(PCSetType(pc, star ? "multigrid" : "tridiagonal"));
   } else {
     PetscCall(KSPSetType(ksp, KSPBCGS));
     PetscCall(PCSetType(pc, PCJACOBI));
-    PetscCall(KSPSetTolerances(ksp, 1e-2, PETSC_CURRENT, PETSC_CURRENT, 10000));
   }
+  PetscCall(KSPSetTolerances(ksp, 1e-2, PETSC_CURRENT, PETSC_CURRENT, 10000));
   PetscCall(SNESSetFromOptions(hjb->snes));
+  PetscCall(NoteProducts(hjb));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, const MFGHJBSpec *spec,
                             MFGHJB *out) {
   const int64_t owned = MFGBlockOwned(&grid->block);
-  const int dim = grid->block.dim;
   PetscClassId id;
   MFGHJB hjb;
 
@@ -135,9 +169,9 @@ PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, cons
   PetscCall(DMCreateGlobalVector(grid->da, &hjb->u));
   PetscCall(VecDuplicate(hjb->u, &hjb->residual));
   PetscCall(MFGStarGhostsCreate(grid, &hjb->ghosts));
-  PetscCall(
-      PetscMalloc3(owned * (2 * dim + 1), &hjb->values, owned, &hjb->source, owned, &hjb->shift));
+  PetscCall(PetscMalloc2(owned, &hjb->source, owned, &hjb->shift));
   PetscCall(MFGStarMatrixCreate(grid, "hjb_", &hjb->jacobian));
+  PetscCall(MFGStarMatrixSetDiffusion(hjb->jacobian, spec->nu));
   PetscCall(CreateSolver(hjb));
   PetscCall(PetscClassIdRegister("nashflow HJB", &id));
   PetscCall(PetscLogEventRegister("HJBSweep", id, &hjb->sweep_event));
@@ -154,7 +188,8 @@ PetscErrorCode MFGHJBDestroy(MFGHJB *hjb) {
   PetscCall(VecDestroy(&(*hjb)->u));
   PetscCall(VecDestroy(&(*hjb)->residual));
   PetscCall(MFGStarGhostsDestroy(&(*hjb)->ghosts));
-  PetscCall(PetscFree3((*hjb)->values, (*hjb)->source, (*hjb)->shift));
+  PetscCall(PetscFree((*hjb)->values));
+  PetscCall(PetscFree2((*hjb)->source, (*hjb)->shift));
   PetscCall(PetscFree(*hjb));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -218,19 +253,27 @@ static PetscErrorCode Solve(MFGHJB hjb, const double *guess, const double *shift
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The second attempt: from the level just solved, with a line search that backtracks. */
+/* The second attempt: from the level just solved, with a line search that backtracks and, where a
+ * Newton step was one multigrid cycle, linear systems solved. */
 static PetscErrorCode SolveSafely(MFGHJB hjb, const double *next, MFGHJBStats *stats) {
+  const PetscBool cycles = (PetscBool)!hjb->products;
   SNESLineSearch search;
   SNESLineSearchType type;
   char *usual;
+  KSP ksp;
 
   PetscFunctionBeginUser;
+  PetscCall(SNESGetKSP(hjb->snes, &ksp));
   PetscCall(SNESGetLineSearch(hjb->snes, &search));
   PetscCall(SNESLineSearchGetType(search, &type));
   PetscCall(PetscStrallocpy(type, &usual));
   PetscCall(SNESLineSearchSetType(search, SNESLINESEARCHBT));
+  if (cycles) PetscCall(KSPSetType(ksp, KSPFGMRES));
+  PetscCall(NoteProducts(hjb));
   PetscCall(Solve(hjb, next, NULL, stats));
   PetscCall(SNESLineSearchSetType(search, usual));
+  if (cycles) PetscCall(KSPSetType(ksp, KSPPREONLY));
+  PetscCall(NoteProducts(hjb));
   PetscCall(PetscFree(usual));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -287,12 +330,25 @@ static PetscErrorCode AcceptLevel(MFGHJB hjb, const double *u, double *level, MF
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* The shift from the level just solved to the parabola, or line, through it and those solved before
+ * (16% fewer cycles by the parabola than by the line in 100 levels of T1, 3% in 20). */
+static void Extrapolate(MFGHJB hjb, int solved, const double *next) {
+  const int64_t owned = MFGBlockOwned(&hjb->grid->block);
+  const double *second = next + (solved > 0 ? owned : 0);
+  const double *third = second + (solved > 1 ? owned : 0);
+  const double curvature = solved > 1;
+
+  for (int64_t i = 0; i < owned; i++)
+    hjb->shift[i] = next[i] - second[i] + curvature * (next[i] - 2 * second[i] + third[i]);
+}
+
 static PetscErrorCode SolveLevel(MFGHJB hjb, int n, PetscBool warm, double *level,
                                  const double *next, MFGHJBStats *stats) {
   const double *u;
 
   PetscFunctionBeginUser;
-  PetscCall(Solve(hjb, warm ? level : next, warm ? hjb->shift : NULL, stats));
+  if (!warm) Extrapolate(hjb, hjb->spec.steps - 1 - n, next);
+  PetscCall(Solve(hjb, warm ? level : next, hjb->shift, stats));
   if (stats->reason < 0) PetscCall(SolveSafely(hjb, next, stats));
   if (stats->reason < 0) {
     PetscCall(DescribeFailure(hjb, n, stats));

@@ -6,8 +6,11 @@
  *
  * All solvers take PETSc options with the prefix hjb_ (-hjb_snes_monitor, -hjb_ksp_type, ...). The
  * default is Newton with full steps; linear systems in 1D by elimination (-hjb_pc_type
- * tridiagonal), redundantly on every rank, in 2D and 3D by BiCGStab with Jacobi to a relative 1e-2:
- * the Newton residual alone decides when a level is solved. */
+ * tridiagonal), redundantly on every rank. In 2D and 3D each Newton step is one multigrid cycle
+ * (-hjb_mat_type star -hjb_ksp_type preonly -hjb_pc_type multigrid, solvers/multigrid.h): the
+ * Newton residual alone decides when a level is solved, and the coefficients of the cycle are those
+ * at the last iterate. -hjb_mat_type aij is the plain set-up, BiCGStab with Jacobi to a relative
+ * 1e-2. */
 #pragma once
 
 #include <petscsnes.h>
@@ -39,13 +42,14 @@ PetscErrorCode MFGHJBDestroy(MFGHJB *hjb);
 
 /* Collective on grid->world. U[steps + 1][owned]: on entry the previous outer iterate (or zeros
  * with warm = PETSC_FALSE), on exit the solution; U^Nt is set to terminal[owned]. First guess of
- * level n: the previous iterate plus the change of the level just solved; cold: the level just
- * solved. A level is solved when the max norm of the residual times dt is below tolerance * max(1,
- * range of U^{n+1}), or no longer falls at the level of rounding errors, eps max|U^{n+1}| (1 + 4 nu
- * dt sum 1/h^2). A level that fails is tried once more from the cold guess with a line search that
- * backtracks; if that fails too, it and the levels before it keep their values, and stats say why:
- * not a PETSc error. In 1D the result of rank 0 is broadcast, so that every rank has the same bits
- * on any processor. stats are the same on all ranks. Nothing is allocated but in a second attempt.
+ * level n: the previous iterate plus the change of the level just solved; cold: extrapolated from
+ * the levels just solved, up to three. A level is solved when the max norm of the residual times dt
+ * is below tolerance * max(1, range of U^{n+1}), or no longer falls at the level of rounding
+ * errors, eps max|U^{n+1}| (1 + 4 nu dt sum 1/h^2). A level that fails is tried once more from the
+ * level just solved with a line search that backtracks, and with flexible GMRES around the cycles;
+ * if that fails too, it and the levels before it keep their values, and stats say why: not a PETSc
+ * error. In 1D the result of rank 0 is broadcast, so that every rank has the same bits on any
+ * processor. stats are the same on all ranks. Nothing is allocated but in a second attempt.
  */
 PetscErrorCode MFGHJBSweep(MFGHJB hjb, MFGSourceFunction source, void *context,
                            const double *terminal, PetscBool warm, double tolerance, double *U,

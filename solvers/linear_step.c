@@ -1,5 +1,6 @@
 #include "solvers/linear_step.h"
 
+#include "solvers/multigrid.h"
 #include "solvers/star.h"
 #include "solvers/tridiagonal.h"
 
@@ -32,8 +33,7 @@ static PetscErrorCode CreateSolver(MFGLinearStep s) {
     PetscCall(KSPSetType(s->ksp, KSPPREONLY));
     PetscCall(PCSetType(pc, "tridiagonal"));
   } else {
-    PetscCall(KSPSetType(s->ksp, KSPBCGS));
-    PetscCall(PCSetType(pc, PCJACOBI));
+    PetscCall(MFGMultigridDefaults(s->ksp));
   }
   PetscCall(KSPSetFromOptions(s->ksp));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -54,6 +54,7 @@ PetscErrorCode MFGLinearStepCreate(const MFGGrid *grid, const MFGBackend *backen
   PetscCall(MFGStarGhostsCreate(grid, &s->ghosts));
   PetscCall(PetscMalloc1(owned * (2 * grid->block.dim + 1), &s->values));
   PetscCall(MFGStarMatrixCreate(grid, "fp_", &s->jacobian));
+  PetscCall(MFGStarMatrixSetDiffusion(s->jacobian, spec->nu));
   PetscCall(CreateSolver(s));
   *step = s;
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -4,7 +4,7 @@
  * The transpose is the step of the Fokker-Planck equation: J(U^n)^T M^{n+1} = M^n / dt.
  *
  * PETSc options with the prefix fp_ (-fp_ksp_type, ...). Default: in 1D elimination, redundantly on
- * every rank, else BiCGStab with Jacobi. */
+ * every rank, else flexible GMRES with multigrid (solvers/multigrid.h). */
 #pragma once
 
 #include <petscksp.h>

@@ -4,6 +4,7 @@
 
 #include <petscmat.h>
 
+#include "solvers/backend.h"
 #include "solvers/grid.h"
 
 typedef struct MFGStarGhosts_ *MFGStarGhosts;
@@ -18,10 +19,31 @@ PetscErrorCode MFGStarGhostsDestroy(MFGStarGhosts *ghosts);
 PetscErrorCode MFGStarGhostsFill(MFGStarGhosts ghosts, Vec u, const double **ghosted);
 PetscErrorCode MFGStarGhostsRestore(MFGStarGhosts ghosts, const double **ghosted);
 
-/* Collective on grid->comm. A matrix on the grid's global vectors; options -<prefix>mat_type, by
- * default AIJ. Owned by the caller. */
+/* Collective on grid->comm. A matrix on the grid's global vectors; options -<prefix>mat_type:
+ * `star`, by default in 2D and 3D, which keeps the stencil's coefficients and has products,
+ * transposed products and the diagonal; or AIJ, by default in 1D. Owned by the caller; the grid is
+ * borrowed.
+ */
 PetscErrorCode MFGStarMatrixCreate(const MFGGrid *grid, const char *prefix, Mat *matrix);
 
 /* Collective. values[owned][2 dim + 1] in the order of MFGGridOps.hjb_jacobian: diagonal, then low
  * and high neighbour per axis; across a wall 0. */
 PetscErrorCode MFGStarMatrixSetValues(Mat matrix, const double *values);
+
+/* What follows is for matrices of type `star`; the first two do nothing to others. */
+
+/* The part nu / h_k^2 of the off-diagonals along axis k comes from diffusion, which coarse grids
+ * scale by the square of their spacing and the rest by the spacing. nu is 0 at first. */
+PetscErrorCode MFGStarMatrixSetDiffusion(Mat matrix, double nu);
+PetscErrorCode MFGStarMatrixIs(Mat matrix, PetscBool *star);
+
+/* Both borrowed. */
+PetscErrorCode MFGStarMatrixGetGrid(Mat matrix, const MFGGrid **grid, const double **diffusion);
+
+/* The matrix scaled and in single precision, what a preconditioner takes; borrowed. Its numbers are
+ * made from the values at the first call after these have changed. */
+PetscErrorCode MFGStarMatrixGetScaled(Mat matrix, const MFGStarLevel **scaled);
+
+/* To write the scaled form alone: the matrix has no products until the next SetValues, and is good
+ * for nothing but a preconditioner. */
+PetscErrorCode MFGStarMatrixGetScaledWrite(Mat matrix, const MFGStarLevel **scaled);

@@ -18,7 +18,9 @@ LAYERS = [
     ("point",),
     ("backend", "exchange"),
     ("grid", "tridiagonal", "agents", "scheme"),
-    ("residents", "star", "linear_step"),
+    ("residents", "star"),
+    ("multigrid",),
+    ("linear_step",),
     ("hjb", "particles", "kde", "fp_grid", "coupling", "agent_drift", "sweep_layout"),
     ("equilibrium", "anderson", "linearised", "exploitability", "diagnostics", "decomposition"),
 ]

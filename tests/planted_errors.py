@@ -22,7 +22,9 @@ TESTS = (r"^(anderson\.linear|coupling\.cost|hjb\.(scheme|sweep)|kde\.(accuracy|
          r"|run\.(discrete_equations|given_drift|step_length|torus_residual|ranks_2d))\.cpu\.np[12]$")
 TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_sweep test_kde_accuracy "
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
-           "test_fp_grid_adjoint test_newton_derivative test_hjb_tridiagonal test_particles_domain test_exchange_halo test_random_normal test_random_philox test_verification_scheme").split()
+           "test_fp_grid_adjoint test_newton_derivative test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
+           "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_random_normal "
+           "test_random_philox test_verification_scheme").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
 
@@ -243,6 +245,22 @@ PLANTS = [
      "P + (n + 1) * owned;", "P + n * owned;", "run.exploitability"),
     ("best response to the iterate in place of its image", "solvers/equilibrium.c",
      "e->x = e->phi + e->owned;", "(void)e->phi;", "run.exploitability"),
+    ("advection divided by 4 on coarse grids", "solvers/backend_cpu_star.c",
+     "c[i] += diffusion[face < 2 ? i : face < 4 ? J : K];",
+     "c[i] = c[i] / 2 + diffusion[face < 2 ? i : face < 4 ? J : K];", "multigrid.cycles"),
+    ("diffusion divided by 2 on coarse grids", "solvers/multigrid.c",
+     "(l->width[s / 2][cell] * Distance(l, s / 2, cell, j))", "Distance(l, s / 2, cell, j)", "multigrid.cycles"),
+    ("a wall taken for a periodic end in the prolongation", "solvers/multigrid.c",
+     "if (other >= 0 && beyond", "if (beyond", "multigrid.operator"),
+    ("transposed coefficients mixed up", "solvers/multigrid.c",
+     "l->star.c[s ^ 1][i]", "l->star.c[s][i]", "multigrid.operator"),
+    ("transposed coefficients without the widths", "solvers/multigrid.c",
+     "(w * l->star.d[i] * l->star.c", "(l->star.d[i] * l->star.c", "multigrid.operator"),
+    ("transposed product in the other direction", "solvers/star.c",
+     "product + (s % 2 ? stride[s / 2] : -stride[s / 2])", "product - (s % 2 ? stride[s / 2] : -stride[s / 2])",
+     "multigrid.operator"),
+    ("no wall in the coefficients of a cycle", "solvers/backend_cpu_grid.c",
+     "  FoldScaledWalls(level);\n", "  (void)FoldScaledWalls;\n", "multigrid.cycles"),
 ]
 
 

@@ -46,16 +46,17 @@ static void OpenPlain(Sweep *s, MPI_Comm world, int dim, MFGBoundary boundary, d
   Fill(&s->grid.block, Bump, s->terminal);
 }
 
-/* With several ranks a direct solver in 2D and 3D: each reduction of a Krylov method waits for all
- * ranks to get a core, which takes a minute where the ranks outnumber the cores. */
+/* On more than two ranks a direct solver in 2D and 3D: each message of a cycle waits for all ranks
+ * to get a core, which takes a minute where the ranks outnumber the cores. */
 static void Open(Sweep *s, MPI_Comm world, int dim, MFGBoundary boundary, double amplitude) {
-  const char *direct[][2] = {{"-hjb_ksp_type", "preonly"}, {"-hjb_pc_type", "redundant"}};
+  const char *direct[][2] = {
+      {"-hjb_mat_type", "aij"}, {"-hjb_ksp_type", "preonly"}, {"-hjb_pc_type", "redundant"}};
   PetscMPIInt size;
   MPI_Comm_size(world, &size);
-  for (int k = 0; k < 2 && size > 1 && dim > 1; k++)
+  for (int k = 0; k < 3 && size > 2 && dim > 1; k++)
     MFG_OK(PetscOptionsSetValue(NULL, direct[k][0], direct[k][1]));
   OpenPlain(s, world, dim, boundary, amplitude);
-  for (int k = 0; k < 2 && size > 1 && dim > 1; k++)
+  for (int k = 0; k < 3 && size > 2 && dim > 1; k++)
     MFG_OK(PetscOptionsClearValue(NULL, direct[k][0]));
 }
 
@@ -189,12 +190,17 @@ static void TestTooFewIterations(void **state) {
   }
 }
 
-/* From its own solution a sweep needs no Newton step; after a small change fewer than cold. */
+/* From its own solution a sweep needs no Newton step; after a small change fewer than cold: a third
+ * fewer where linear systems are solved; of steps that are multigrid cycles, each a fixed factor,
+ * the share of the digits that the change leaves. */
 static void TestWarmStart(void **state) {
   (void)state;
-  for (int dim = 1; dim <= 3; dim++) {
+  for (int k = 1; k <= 5; k++) {
+    const int dim = k > 3 ? k - 2 : k, solved = dim == 1 || k > 3;
     Sweep s;
+    if (k > 3) MFG_OK(PetscOptionsSetValue(NULL, "-hjb_ksp_type", "bcgs"));
     Open(&s, PETSC_COMM_WORLD, dim, MFG_BOUNDARY_PERIODIC, 3);
+    MFG_OK(PetscOptionsClearValue(NULL, "-hjb_ksp_type"));
     Run(&s, PETSC_FALSE, 1e-8);
     const PetscInt cold = s.stats.newton;
     Run(&s, PETSC_TRUE, 1e-8);
@@ -204,7 +210,8 @@ static void TestWarmStart(void **state) {
     Run(&s, PETSC_TRUE, 1e-8);
     print_message("Newton steps in %d levels: %d cold, %d warm\n", STEPS, (int)cold,
                   (int)s.stats.newton);
-    assert_true(s.stats.newton > 0 && 3 * s.stats.newton <= 2 * cold);
+    assert_true(s.stats.newton > 0);
+    assert_true(solved ? 3 * s.stats.newton <= 2 * cold : 4 * s.stats.newton <= 3 * cold);
     assert_true(s.stats.change > 1e-4 && s.stats.change < 1e-1);
     Close(&s);
   }
@@ -245,6 +252,7 @@ static void TestOptions(void **state) {
       Sweep a, b;
       Open(&a, PETSC_COMM_SELF, dim, MFG_BOUNDARY_PERIODIC, 3);
       MFG_OK(PetscOptionsSetValue(NULL, values[k][0], values[k][1]));
+      if (dim > 1 && k != 1) MFG_OK(PetscOptionsSetValue(NULL, "-hjb_mat_type", "aij"));
       if (dim == 1 && k == 2) MFG_OK(PetscOptionsSetValue(NULL, "-hjb_ksp_type", "gmres"));
       Open(&b, PETSC_COMM_SELF, dim, MFG_BOUNDARY_PERIODIC, 3);
       Run(&a, PETSC_FALSE, 1e-12);
@@ -252,6 +260,7 @@ static void TestOptions(void **state) {
       if (dim > 1 && k == 0) assert_int_equal(b.stats.krylov, b.stats.newton);
       for (int64_t i = 0; i < (STEPS + 1) * a.owned; i++) MFG_ASSERT_NEAR(a.U[i], b.U[i], 1e-10);
       MFG_OK(PetscOptionsClearValue(NULL, values[k][0]));
+      if (dim > 1 && k != 1) MFG_OK(PetscOptionsClearValue(NULL, "-hjb_mat_type"));
       if (dim == 1 && k == 2) MFG_OK(PetscOptionsClearValue(NULL, "-hjb_ksp_type"));
       Close(&a);
       Close(&b);
@@ -293,14 +302,12 @@ static void TestDriftLevels(void **state) {
 
 /* 2D, 3D: the same as on one rank, to the solver tolerance. 1D: the same bits. */
 static void TestRanks(void **state) {
-  PetscMPIInt size;
   (void)state;
-  MPI_Comm_size(PETSC_COMM_WORLD, &size);
   for (int dim = 1; dim <= 3; dim++)
     for (int wall = 0; wall < 2; wall++) {
       const MFGBoundary boundary = wall ? MFG_BOUNDARY_NOFLUX : MFG_BOUNDARY_PERIODIC;
       Sweep all, one;
-      if (wall || (dim == 3 && size > 2))
+      if (wall || dim == 3)
         Open(&all, PETSC_COMM_WORLD, dim, boundary, 3);
       else
         OpenPlain(&all, PETSC_COMM_WORLD, dim, boundary, 3);

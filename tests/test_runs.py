@@ -630,9 +630,9 @@ def case_exploitability_falls(ranks, tmp):
 
 def case_newton(ranks, tmp):
     """The hard torus, nu = .01, eps = .95: Newton reaches 1e-9 for couplings 10 and 100, in 1D and 2D, in the counts
-    stated; it meets Anderson's equilibrium where that is found."""
-    for case, kappa, cells, maps in (("torus_1d", 10, "[64]", 10), ("torus_1d", 100, "[64]", 30),
-                                     ("torus_2d", 10, "[16,16]", 10), ("torus_2d", 100, "[16,16]", 30)):
+    stated (far from the solution the way depends on the last digits: 24 to 32 at 100); it meets Anderson's equilibrium where that is found."""
+    for case, kappa, cells, maps in (("torus_1d", 10, "[64]", 10), ("torus_1d", 100, "[64]", 40),
+                                     ("torus_2d", 10, "[16,16]", 10), ("torus_2d", 100, "[16,16]", 40)):
         sets = ON_GRID + (f"constants.kappa={kappa}", f"running_cost.coupling.strength={kappa}", "constants.nu=0.01",
                           "dynamics.sigma=0.1414213562373095", "constants.eps=0.95", f"domain.cells={cells}",
                           f"time.steps={cells[1:3]}")

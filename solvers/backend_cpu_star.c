@@ -1,0 +1,262 @@
+#include "solvers/backend_cpu_star.h"
+
+/* The loops are written once and specialised by the constant dimension, so that they vectorise. */
+#define SPECIALISED static inline __attribute__((always_inline))
+
+typedef struct {
+  ptrdiff_t stride[MFG_MAX_DIM]; /* of ghosted arrays */
+} Layout;
+
+static Layout LayoutOf(const MFGBlock *b) {
+  Layout l = {{1, 0, 0}};
+  for (int k = 1; k < b->dim; k++) l.stride[k] = l.stride[k - 1] * (b->count[k - 1] + 2);
+  return l;
+}
+
+/* Line (j, k) of a ghosted array starts here; -1 and count are the lines of the rim. */
+static ptrdiff_t Line(const MFGBlock *b, const Layout *l, int j, int k) {
+  return 1 + (b->dim > 1 ? (j + 1) * l->stride[1] : 0) + (b->dim > 2 ? (k + 1) * l->stride[2] : 0);
+}
+
+static ptrdiff_t OwnedLine(const MFGBlock *b, int j, int k) {
+  return ((ptrdiff_t)k * b->count[1] + j) * b->count[0];
+}
+
+/* sum_s c_s x_s at cell i of a line; c points at the line's coefficients. */
+SPECIALISED float Neighbours(const float *const c[], const float *x, const ptrdiff_t stride[],
+                             int i, const int dim) {
+  float sum = c[0][i] * x[i - 1] + c[1][i] * x[i + 1];
+  if (dim > 1) sum += c[2][i] * x[i - stride[1]] + c[3][i] * x[i + stride[1]];
+  if (dim > 2) sum += c[4][i] * x[i - stride[2]] + c[5][i] * x[i + stride[2]];
+  return sum;
+}
+
+SPECIALISED void SmoothLine(const float *const c[], const ptrdiff_t stride[], int n, float weight,
+                            const float *restrict b, const float *restrict x, float *restrict next,
+                            const int dim) {
+  for (int i = 0; i < n; i++)
+    next[i] = x[i] + weight * (b[i] - x[i] + Neighbours(c, x, stride, i, dim));
+}
+
+/* Adds the weighted residual to sum[n]. */
+SPECIALISED void ResidualLine(const float *const c[], const float *restrict d,
+                              const ptrdiff_t stride[], int n, float weight,
+                              const float *restrict b, const float *restrict x, float *restrict sum,
+                              const int dim) {
+  for (int i = 0; i < n; i++)
+    sum[i] += weight * d[i] * (b[i] - x[i] + Neighbours(c, x, stride, i, dim));
+}
+
+#define DISPATCH_DIM(function, dim, ...)                                                           \
+  do {                                                                                             \
+    if ((dim) == 1)                                                                                \
+      function(__VA_ARGS__, 1);                                                                    \
+    else if ((dim) == 2)                                                                           \
+      function(__VA_ARGS__, 2);                                                                    \
+    else                                                                                           \
+      function(__VA_ARGS__, 3);                                                                    \
+  } while (0)
+
+static void CoefficientLines(const MFGStarLevel *level, ptrdiff_t at, const float *c[]) {
+  for (int s = 0; s < 2 * MFG_MAX_DIM; s++)
+    c[s] = s < 2 * level->block.dim ? level->c[s] + at : NULL;
+}
+
+PetscErrorCode MFG_VARIANT_NAME(MFGStarSmooth_CPU)(const MFGStarLevel *level, float weight,
+                                                   const float *b, const float *x, float *next) {
+  const MFGBlock *block = &level->block;
+  const Layout l = LayoutOf(block);
+  const int n = block->count[0];
+  const float *c[2 * MFG_MAX_DIM];
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < block->count[2]; k++)
+    for (int j = 0; j < block->count[1]; j++) {
+      const ptrdiff_t line = Line(block, &l, j, k), at = OwnedLine(block, j, k);
+      if (x) {
+        CoefficientLines(level, at, c);
+        DISPATCH_DIM(SmoothLine, block->dim, c, l.stride, n, weight, b + at, x + line, next + line);
+      } else {
+        for (int i = 0; i < n; i++) next[line + i] = weight * b[at + i];
+      }
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The cells begin .. end-1 of an axis that are one of its groups. */
+static void Group(const MFGStarTransfer *transfer, const MFGBlock *block, int axis, int group,
+                  int *begin, int *end) {
+  const int factor = transfer->factor[axis], n = block->count[axis];
+  *begin = factor * group;
+  *end = *begin + factor < n ? *begin + factor : n;
+}
+
+/* coarse = sum over the group of share[i] fine[i], of n fine cells. */
+static void GatherLine(int factor, int n, const float *restrict share, const float *restrict fine,
+                       float *restrict coarse) {
+  if (factor == 1) {
+    for (int i = 0; i < n; i++) coarse[i] = share[i] * fine[i];
+    return;
+  }
+  for (int i = 0; i < n / 2; i++)
+    coarse[i] = share[2 * i] * fine[2 * i] + share[2 * i + 1] * fine[2 * i + 1];
+  if (n % 2) coarse[n / 2] = share[n - 1] * fine[n - 1];
+}
+
+PetscErrorCode MFG_VARIANT_NAME(MFGStarRestrict_CPU)(const MFGStarLevel *level,
+                                                     const MFGStarTransfer *transfer,
+                                                     const MFGStarLevel *coarse, const float *b,
+                                                     const float *x, float *coarse_b) {
+  const MFGBlock *block = &level->block, *group = &coarse->block;
+  const Layout l = LayoutOf(block);
+  const int n = block->count[0];
+  const float *c[2 * MFG_MAX_DIM];
+  float *sum = transfer->row;
+
+  PetscFunctionBeginUser;
+  for (int K = 0; K < group->count[2]; K++)
+    for (int J = 0; J < group->count[1]; J++) {
+      int j0, j1, k0, k1;
+      Group(transfer, block, 1, J, &j0, &j1);
+      Group(transfer, block, 2, K, &k0, &k1);
+      memset(sum, 0, n * sizeof *sum);
+      for (int k = k0; k < k1; k++)
+        for (int j = j0; j < j1; j++) {
+          const ptrdiff_t line = Line(block, &l, j, k), at = OwnedLine(block, j, k);
+          const float weight = transfer->share[1][j] * transfer->share[2][k];
+          CoefficientLines(level, at, c);
+          DISPATCH_DIM(ResidualLine, block->dim, c, level->d + at, l.stride, n, weight, b + at,
+                       x + line, sum);
+        }
+      const ptrdiff_t at = OwnedLine(group, J, K);
+      GatherLine(transfer->factor[0], n, transfer->share[0], sum, coarse_b + at);
+      for (int i = 0; i < group->count[0]; i++) coarse_b[at + i] /= coarse->d[at + i];
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* fine += coarse interpolated; coarse has a ghost at -1 and at the end. */
+static void SpreadLine(int factor, int n, const float *restrict below, const float *restrict above,
+                       const float *restrict coarse, float *restrict fine) {
+  if (factor == 1) {
+    for (int i = 0; i < n; i++) fine[i] += coarse[i];
+    return;
+  }
+  for (int i = 0; i < n / 2; i++) {
+    const float own = coarse[i];
+    fine[2 * i] += own + below[2 * i] * (coarse[i - 1] - own);
+    fine[2 * i + 1] += own + above[2 * i + 1] * (coarse[i + 1] - own);
+  }
+  if (n % 2) fine[n - 1] += coarse[n / 2];
+}
+
+/* Weights of the coarse lines below, at and above the group of line j. */
+static void LineWeights(const MFGStarTransfer *transfer, const MFGBlock *block, int axis, int j,
+                        int *group, float weight[3]) {
+  const int n = block->count[axis], used = axis < block->dim;
+  *group = j / transfer->factor[axis];
+  weight[0] = used ? transfer->slope[axis][j] : 0;
+  weight[2] = used ? transfer->slope[axis][n + j] : 0;
+  weight[1] = 1 - weight[0] - weight[2];
+}
+
+PetscErrorCode MFG_VARIANT_NAME(MFGStarCorrect_CPU)(const MFGStarLevel *level,
+                                                    const MFGStarTransfer *transfer,
+                                                    const MFGStarLevel *coarse,
+                                                    const float *coarse_x, float *x) {
+  const MFGBlock *block = &level->block, *group = &coarse->block;
+  const Layout l = LayoutOf(block), L = LayoutOf(group);
+  const int n = block->count[0], width = group->count[0] + 2;
+  float *restrict sum = transfer->row;
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < block->count[2]; k++)
+    for (int j = 0; j < block->count[1]; j++) {
+      int J, K;
+      float y[3], z[3];
+      LineWeights(transfer, block, 1, j, &J, y);
+      LineWeights(transfer, block, 2, k, &K, z);
+      memset(sum, 0, width * sizeof *sum);
+      for (int q = 0; q < 3; q++)
+        for (int p = 0; p < 3; p++) {
+          const float weight = y[p] * z[q];
+          if (weight == 0) continue;
+          const float *restrict from = coarse_x + Line(group, &L, J + p - 1, K + q - 1) - 1;
+          for (int i = 0; i < width; i++) sum[i] += weight * from[i];
+        }
+      SpreadLine(transfer->factor[0], n, transfer->slope[0], transfer->slope[0] + n, sum + 1,
+                 x + Line(block, &l, j, k));
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* One coarse line of the couplings through a face (unscaled, less diffusion), or of the row sums.
+ */
+static void CoarsenLine(const MFGStarLevel *level, const MFGStarTransfer *transfer, int face,
+                        const int begin[], const int end[], float *coarse) {
+  const MFGBlock *b = &level->block;
+  const int n = b->count[0], axis = face < 0 ? -1 : face / 2, kind = 1 + face % 2;
+  const float *share[MFG_MAX_DIM];
+  float *restrict sum = transfer->row;
+
+  for (int a = 0; a < MFG_MAX_DIM; a++)
+    share[a] = transfer->share[a] + (a == axis ? kind * b->count[a] : 0);
+  memset(sum, 0, n * sizeof *sum);
+  for (int k = begin[2]; k < end[2]; k++)
+    for (int j = begin[1]; j < end[1]; j++) {
+      const ptrdiff_t at = OwnedLine(b, j, k);
+      const float *restrict d = level->d + at, weight = share[1][j] * share[2][k];
+      if (weight == 0) continue;
+      if (face < 0) {
+        const float *c[2 * MFG_MAX_DIM];
+        CoefficientLines(level, at, c);
+        for (int i = 0; i < n; i++) {
+          float rest = 1 - (c[0][i] + c[1][i]);
+          if (b->dim > 1) rest -= c[2][i] + c[3][i];
+          if (b->dim > 2) rest -= c[4][i] + c[5][i];
+          sum[i] += weight * d[i] * rest;
+        }
+        continue;
+      }
+      const float *restrict c = level->c[face] + at, *restrict diffusion = level->diffusion[face];
+      if (axis == 0) {
+        for (int i = 0; i < n; i++) sum[i] += weight * (d[i] * c[i] - diffusion[i]);
+      } else {
+        const float part = diffusion[axis == 1 ? j : k];
+        for (int i = 0; i < n; i++) sum[i] += weight * (d[i] * c[i] - part);
+      }
+    }
+  GatherLine(transfer->factor[0], n, share[0], sum, coarse);
+}
+
+PetscErrorCode MFG_VARIANT_NAME(MFGStarCoarsen_CPU)(const MFGStarLevel *level,
+                                                    const MFGStarTransfer *transfer,
+                                                    const MFGStarLevel *coarse) {
+  const MFGBlock *block = &level->block, *group = &coarse->block;
+  const int n = group->count[0];
+
+  PetscFunctionBeginUser;
+  for (int K = 0; K < group->count[2]; K++)
+    for (int J = 0; J < group->count[1]; J++) {
+      const ptrdiff_t at = OwnedLine(group, J, K);
+      int begin[MFG_MAX_DIM], end[MFG_MAX_DIM];
+      float *restrict d = coarse->d + at;
+      Group(transfer, block, 1, J, &begin[1], &end[1]);
+      Group(transfer, block, 2, K, &begin[2], &end[2]);
+      CoarsenLine(level, transfer, -1, begin, end, d);
+      for (int face = 0; face < 2 * block->dim; face++) {
+        float *restrict c = coarse->c[face] + at;
+        const float *restrict diffusion = coarse->diffusion[face];
+        CoarsenLine(level, transfer, face, begin, end, c);
+        for (int i = 0; i < n; i++) {
+          c[i] += diffusion[face < 2 ? i : face < 4 ? J : K];
+          d[i] += c[i];
+        }
+      }
+      for (int face = 0; face < 2 * block->dim; face++) {
+        float *restrict c = coarse->c[face] + at;
+        for (int i = 0; i < n; i++) c[i] /= d[i];
+      }
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
