@@ -54,7 +54,7 @@ def write(first, figures):
         f.write("# Instructions per unit of work; renew with: python3 tests/bench/count_instructions.py "
                 "build/tests/instructions --renew\n" + first + "\n")
         for name, (figure, unit) in figures.items():
-            f.write(f"{name:14} {figure:10.2f}  per {unit}\n")
+            f.write(f"{name:19} {figure:10.2f}  per {unit}\n")
 
 
 def main():
@@ -80,7 +80,7 @@ def main():
         ratio = figure / committed[name]
         worst = max(worst, ratio)
         note = "MORE than 5% above" if ratio > 1 + BOUND else "less: --renew the figures" if ratio < 1 - BOUND else ""
-        print(f"{name:14} {figure:10.2f} instructions per {unit:17} committed {committed[name]:10.2f}  {note}")
+        print(f"{name:19} {figure:10.2f} instructions per {unit:17} committed {committed[name]:10.2f}  {note}")
     return 1 if worst > 1 + BOUND else 0
 
 

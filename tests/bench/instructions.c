@@ -1,6 +1,7 @@
 /* Small fixed inputs whose instructions are counted: no arguments. Under callgrind the cost
  * of each function below, divided by the work that it prints, is a figure of instructions.txt;
  * count_instructions.py compares them. */
+#include "solvers/fp_grid.h"
 #include "solvers/hjb.h"
 #include "solvers/particles.h"
 
@@ -147,6 +148,38 @@ HJB(1)
 HJB(2)
 HJB(3)
 
+static PetscErrorCode Say(const char *function, const char *unit, int64_t work) {
+  PetscFunctionBeginUser;
+  PetscCall(PetscPrintf(PETSC_COMM_WORLD, "%s %lld %s\n", function, (long long)work, unit));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+APART PetscErrorCode CountFokkerPlanck2D(MFGLinearStep step, const double *U, double *M,
+                                         MFGFokkerPlanckStats *stats);
+APART PetscErrorCode CountFokkerPlanck2D(MFGLinearStep step, const double *U, double *M,
+                                         MFGFokkerPlanckStats *stats) {
+  return MFGFokkerPlanckSweep(step, U, PETSC_FALSE, 1e-12, M, stats);
+}
+
+/* The density that follows the value of the HJB sweep. */
+static PetscErrorCode FokkerPlanckOf(Case *c, const MFGHJBSpec *spec, const double *U) {
+  const int64_t cells = MFGBlockCells(&c->grid.block);
+  MFGLinearStep step;
+  MFGFokkerPlanckStats stats;
+  double *M;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscMalloc1((c->steps + 1) * cells, &M));
+  for (int64_t i = 0; i < cells; i++) M[i] = 1 + Bump(&c->grid.block, i);
+  PetscCall(MFGLinearStepCreate(&c->grid, c->backend, spec, &step));
+  PetscCall(CountFokkerPlanck2D(step, U, M, &stats));
+  PetscCheck(stats.reason >= 0, PETSC_COMM_SELF, PETSC_ERR_NOT_CONVERGED, "%s", stats.message);
+  PetscCall(Say("CountFokkerPlanck2D", "cell-levels", cells * c->steps));
+  PetscCall(MFGLinearStepDestroy(&step));
+  PetscCall(PetscFree(M));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode HJBOf(Case *c, PetscErrorCode (*counted)(MFGHJB, Case *, const double *,
                                                                double *, MFGHJBStats *)) {
   const int64_t cells = MFGBlockCells(&c->grid.block);
@@ -162,14 +195,9 @@ static PetscErrorCode HJBOf(Case *c, PetscErrorCode (*counted)(MFGHJB, Case *, c
   PetscCall(MFGHJBCreate(&c->grid, c->backend, &spec, &hjb));
   PetscCall(counted(hjb, c, terminal, U, &stats));
   PetscCheck(stats.reason >= 0, PETSC_COMM_SELF, PETSC_ERR_NOT_CONVERGED, "%s", stats.message);
+  if (c->dim == 2) PetscCall(FokkerPlanckOf(c, &spec, U));
   PetscCall(MFGHJBDestroy(&hjb));
   PetscCall(PetscFree2(terminal, U));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode Say(const char *function, const char *unit, int64_t work) {
-  PetscFunctionBeginUser;
-  PetscCall(PetscPrintf(PETSC_COMM_WORLD, "%s %lld %s\n", function, (long long)work, unit));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
