@@ -1,5 +1,6 @@
 #include "app/cli.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +10,9 @@
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 static const char *const commands[] = {"run", "verify", "bench", "help", "devices"};
-static const char *const flags[] = {"--set",      "--backend", "--output",
-                                    "--restart",  "--dry-run", "--max-walltime",
-                                    "--validate", "--help",    "--version"};
+static const char *const flags[] = {"--set",     "--backend",      "--output",   "--restart",
+                                    "--dry-run", "--max-walltime", "--validate", "--ranks",
+                                    "--help",    "--version"};
 static const char *const benches[] = {"kde", "sweep", "hjb", "solve"};
 static const char *const backends[] = {"auto", "cpu"};
 
@@ -26,6 +27,7 @@ void MFGCommandLineHelp(FILE *stream) {
       "      --restart none         start from the beginning\n"
       "      --validate             check the input, run nothing\n"
       "      --dry-run              print memory, bytes on disk and the layout, run nothing\n"
+      "      --dry-run --ranks N    the layout of N ranks, without starting them\n"
       "  nashflow verify [CASE]...  exact cases: errors, orders, bounds\n"
       "  nashflow bench [kde|sweep|hjb|solve]...\n"
       "  nashflow help [parameters|PATH]\n"
@@ -94,10 +96,22 @@ static int TakeBackend(MFGCommandLine *line, const char *name) {
   return 0;
 }
 
+static int TakeRanks(MFGCommandLine *line, const char *value) {
+  char *end;
+  const long ranks = strtol(value, &end, 10);
+
+  if (*end || ranks < 1 || ranks > INT_MAX)
+    return Fail(line, "--ranks %.100s: not a whole number from 1 on; write it as in --ranks 64",
+                value);
+  line->ranks = (int)ranks;
+  return 0;
+}
+
 /* A flag of `run` with its value. */
 static int TakeOption(MFGCommandLine *line, const char *flag, const char *value) {
   if (!value || !*value) return Fail(line, "%s needs a value after it", flag);
   if (!strcmp(flag, "--backend")) return TakeBackend(line, value);
+  if (!strcmp(flag, "--ranks")) return TakeRanks(line, value);
   if (!strcmp(flag, "--set")) {
     if (!strchr(value, '='))
       return Fail(line,
@@ -211,6 +225,9 @@ int MFGCommandLineParse(int argc, char **argv, MFGCommandLine *line) {
     code = *argv[i] == '-' ? TakeFlag(line, end, argv, &i) : TakeName(line, argv[i]);
   if (!code && line->command == MFG_COMMAND_RUN && !line->case_path)
     code = Fail(line, "run needs an input file, as in 'nashflow run input/torus_1d.yaml'");
+  if (!code && line->ranks && !line->dry_run)
+    code = Fail(line, "--ranks belongs to --dry-run, as in 'nashflow run CASE.yaml --dry-run "
+                      "--ranks 64'; to run on 64 ranks: mpiexec -n 64 nashflow run CASE.yaml");
   return code;
 }
 

@@ -31,6 +31,7 @@ typedef struct {
   char **sets; /* owned; "path=value" for MFGConfigRead, those of --backend and --output included */
   const char *backend, *output; /* borrowed; as given, or NULL */
   bool validate, dry_run;
+  int ranks; /* of --dry-run --ranks; 0: as many as there are */
   int name_count;
   const char *
       *names; /* owned array, borrowed strings: cases of verify, kinds of bench, path of help */

@@ -1,7 +1,25 @@
 #include "app/problem.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "app/fields.h"
 #include "app/output.h"
+
+int64_t MFGMemoryHeld(void) {
+  FILE *f = fopen("/proc/self/statm", "r");
+  long long size, pages = 0;
+
+  if (f && fscanf(f, "%lld %lld", &size, &pages) != 2) pages = 0;
+  if (f) fclose(f);
+  return pages * sysconf(_SC_PAGESIZE);
+}
+
+int64_t MFGMemoryPeak(void) {
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * (int64_t)1024;
+}
 
 static MFGCost MakeCost(const MFGCostConfig *config, int levels, const double *potential) {
   return (MFGCost){.potential_levels = levels,
@@ -46,22 +64,45 @@ static double WidestBandwidth(const MFGEquilibriumSpec *s, const MFGBlock *b, in
                       b->spacing[axis], &raised);
 }
 
-static MFGSweepLayout MakeLayout(const MFGProblem *p) {
+/* Variance of m0 along an axis. */
+static double InitialVariance(const MFGBlock *b, const double *m0, int axis) {
+  double sums[3] = {0};
+  for (int z = 0; z < b->cells[2]; z++)
+    for (int y = 0; y < b->cells[1]; y++)
+      for (int x = 0; x < b->cells[0]; x++, m0++) {
+        const double at = MFGCellCenter(b, axis, (int[]){x, y, z}[axis]);
+        sums[0] += *m0;
+        sums[1] += *m0 * at;
+        sums[2] += *m0 * at * at;
+      }
+  const double mean = sums[1] / sums[0];
+  return PetscMax(0, sums[2] / sums[0] - mean * mean);
+}
+
+MFGSweepLayout MFGProblemLayout(const MFGProblem *p, const MFGBlock *whole,
+                                const int divisions[MFG_MAX_DIM]) {
   const MFGEquilibriumSpec *s = &p->spec;
-  const MFGBlock *b = &p->grid.block;
-  MFGSweepLayout l = {.whole = MFGGridWhole(&p->grid),
+  const MFGBlock *b = whole, sampled = MFGGridWhole(&p->grid);
+  PetscBool raised;
+  MFGSweepLayout l = {.whole = *whole,
                       .agents = s->agents,
                       .single = s->single,
                       .steps = s->steps,
                       .deviation = sqrt(2 * s->nu * s->horizon / s->steps)};
   double narrowest[MFG_MAX_DIM], widest[MFG_MAX_DIM];
 
-  for (int k = 0; k < MFG_MAX_DIM; k++) l.divisions[k] = p->grid.divisions[k];
+  for (int k = 0; k < MFG_MAX_DIM; k++) l.divisions[k] = divisions[k];
   for (int k = 0; k < b->dim; k++) {
     widest[k] = WidestBandwidth(s, b, k) / b->spacing[k];
     l.radius[k] = MFGDensityRadius(widest[k], s->density_tolerance);
-    /* A rule's kernel of a crowd in a corner of the box is narrower: two cells stand for it. */
-    narrowest[k] = s->bandwidth_rule == MFG_BANDWIDTH_FIXED ? widest[k] : 2;
+    /* A rule's kernel is about that of the crowd at t = 0. */
+    narrowest[k] =
+        s->bandwidth_rule == MFG_BANDWIDTH_FIXED
+            ? widest[k]
+            : PetscMin(widest[k], MFGBandwidth(s->bandwidth_rule, b->dim, s->agents,
+                                               InitialVariance(&sampled, p->initial_density, k),
+                                               b->spacing[k], &raised) /
+                                      b->spacing[k]);
   }
   l.shape = MFGDensityShape(b, s->agents, s->density_tolerance, narrowest, widest);
   return l;
@@ -69,8 +110,10 @@ static MFGSweepLayout MakeLayout(const MFGProblem *p) {
 
 /* Agents by id or by box: as asked for, or as the model says; without any, those of paths by id. */
 static void ChooseDecomposition(MFGProblem *p) {
+  const MFGBlock whole = MFGGridWhole(&p->grid);
+
+  p->layout = MFGProblemLayout(p, &whole, p->grid.divisions);
   if (MFGProblemOnGrid(p)) return;
-  p->layout = MakeLayout(p);
   p->model = MFGDecompositionChoose(&p->layout, p->initial_density);
   if (p->config->parallel.decomposition)
     p->model.choice = (MFGDecomposition)(p->config->parallel.decomposition - 1);
@@ -88,6 +131,7 @@ PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGProblem *p
   PetscFunctionBeginUser;
   memset(p, 0, sizeof *p);
   p->config = c;
+  p->memory_before = MFGMemoryHeld();
   p->spec = MakeSpec(c);
   PetscCall(MFGBackendGet(comm, c->backend, &p->backend));
   PetscCall(MFGGridCreate(comm, c->dim, c->domain.cells, c->domain.lower, c->domain.upper,
@@ -140,30 +184,58 @@ static PetscErrorCode InitialFlow(const MFGProblem *p, double *M, char **parent,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-MFGFootprint MFGProblemFootprint(const MFGProblem *p) {
+/* M, U, Phi and the residual; Anderson's last iterate and residual, or the update of the others. */
+MFGFootprint MFGProblemFootprint(const MFGProblem *p, const MFGSweepLayout *l, int rank,
+                                 double in_box) {
   const MFGEquilibriumSpec *s = &p->spec;
-  const int64_t levels = s->steps + 1, owned = MFGBlockOwned(&p->grid.block),
-                whole = MFGBlockCells(&p->grid.block), dim = p->grid.block.dim,
-                outputs = s->steps / p->config->output.every + 2;
+  const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
+  const int64_t levels = s->steps + 1, whole = MFGBlockCells(&l->whole), dim = l->whole.dim,
+                owned = dim > 1 ? MFGBlockOwned(&box) : whole,
+                outputs = s->steps / p->config->output.every + 2,
+                ranks = (int64_t)l->divisions[0] * l->divisions[1] * l->divisions[2];
+  const PetscBool domain = (PetscBool)(l->decomposition == MFG_DECOMPOSITION_DOMAIN);
+  const int64_t here = domain ? (int64_t)ceil(in_box) : (l->agents - 1) / ranks + 1;
   const int anderson = s->method == MFG_OUTER_ANDERSON, newton = s->method == MFG_OUTER_NEWTON;
-  const int grid = MFGProblemOnGrid(p);
-  MFGFootprint f = {
-      /* newton: the directions of GMRES, and what the linearised sweeps keep */
-      .flows = (3 + 2 + 2 * anderson + 67 * newton + (s->exploitability > 0)) * levels * owned *
-               8, /* M, Phi, U; F, update; old x and F */
-      .history = anderson ? (int64_t)2 * s->memory * levels * owned * 4 : 0,
-      .tables = ((int64_t)s->running.potential_levels + s->terminal.potential_levels +
-                 dim * s->drift_levels) *
-                    owned * 8 +
-                2 * whole * 8,
-      .agents = grid ? 0 : MFGSweepAgentBytes(&p->layout),
-      .moments = grid ? 0 : MFGSweepChunkBytes(&p->layout),
-      /* values, the matrix and its map from one to the other; the vectors of the solver */
-      .linear = grid ? ((2 * dim + 1) * (8 + 12 + 16) + 12 * 8) * owned : 0,
-      .disk = (2 + dim * p->config->output.control) * PetscMin(outputs, levels) * whole * 8 +
-              p->config->output.particles * PetscMin(outputs, levels) * dim * 8};
-  f.total = f.flows + f.history + f.tables + f.agents + f.moments + f.linear;
+  const int control = p->config->output.control, grid = MFGProblemOnGrid(p);
+  const int64_t updates = PetscMax(0, PetscMin(s->memory, s->max_iterations - 1));
+  MFGFootprint f = {.here = here,
+                    /* newton: the directions of GMRES, and what the linearised sweeps keep */
+                    .flows =
+                        (4 + 1 + anderson + control * dim + 67 * newton + (s->exploitability > 0)) *
+                        levels * owned * 8,
+                    .history = anderson ? 2 * updates * levels * owned * 4 : 0,
+                    .tables = ((int64_t)s->running.potential_levels + s->terminal.potential_levels +
+                               dim * s->drift_levels) *
+                                  owned * 8 +
+                              2 * whole * 8,
+                    .value = MFGHJBBytes((int)dim, owned),
+                    .agents = grid ? 0 : MFGSweepAgentBytes(l, here),
+                    .moments = grid ? 0 : MFGSweepChunkBytes(l, rank),
+                    .linear = grid ? MFGLinearStepBytes((int)dim, owned) : 0,
+                    .disk = (2 + dim * control) * PetscMin(outputs, levels) * whole * 8 +
+                            p->config->output.particles * PetscMin(outputs, levels) * dim * 8};
+  f.agents += MFGSweepPathBytes(l, rank, PetscMin(p->config->output.particles, l->agents));
+  const int64_t start =
+      f.tables + f.value + levels * owned * 8 + (grid ? 0 : MFGSweepStartBytes(l, here));
+  f.total =
+      PetscMax(start, f.flows + f.history + f.tables + f.value + f.agents + f.moments + f.linear);
   return f;
+}
+
+PetscErrorCode MFGProblemLargest(const MFGProblem *p, MFGFootprint *largest) {
+  const MFGSweepLayout *l = &p->layout;
+  const int ranks = l->divisions[0] * l->divisions[1] * l->divisions[2];
+  double *agents;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscMalloc1(ranks, &agents));
+  MFGSweepShares(l, &l->whole, p->initial_density, agents);
+  for (int r = 0; r < ranks; r++) {
+    const MFGFootprint f = MFGProblemFootprint(p, l, r, agents[r]);
+    if (!r || f.total > largest->total) *largest = f;
+  }
+  PetscCall(PetscFree(agents));
+  PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscBool MFGOutcomeUsable(const MFGOutcome *o) {
@@ -177,10 +249,12 @@ static PetscErrorCode Diagnose(const MFGProblem *p, MFGEquilibrium e, MFGSolutio
   const int64_t owned = MFGBlockOwned(&p->grid.block);
 
   PetscFunctionBeginUser;
-  PetscCall(PetscMalloc1(levels * dim * owned, &s->control));
-  PetscCall(MFGEquilibriumControl(e, s->U, s->control));
-  PetscCall(MFGSeriesCreate(&p->grid, p->backend, &p->spec, s->M, s->U, s->control, s->statistics,
-                            &s->series));
+  if (p->config->output.control) {
+    PetscCall(PetscMalloc1(levels * dim * owned, &s->control));
+    PetscCall(MFGEquilibriumControl(e, 0, levels, s->U, s->control));
+  }
+  PetscCall(
+      MFGSeriesCreate(&p->grid, p->backend, &p->spec, e, s->M, s->U, s->statistics, &s->series));
   s->samples = PetscMin(p->config->output.particles, p->spec.agents);
   if (s->samples) {
     PetscCall(PetscMalloc2(levels * s->samples * dim, &s->path, s->samples, &s->id));

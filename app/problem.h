@@ -14,6 +14,7 @@ typedef struct {
   MFGSweepLayout layout;       /* of a sweep; the kernel at its widest where a rule chooses it */
   MFGDecompositionModel model; /* what auto goes by */
   double *drift, *running, *terminal, *initial_density;
+  int64_t memory_before; /* bytes that this rank held before it was created */
 } MFGProblem;
 
 /* Collective on comm. Errors of formulas and datasets go to `errors` (count > 0: nothing to
@@ -25,11 +26,29 @@ PetscErrorCode MFGProblemDestroy(MFGProblem *problem);
 /* True where the density moves by the Fokker-Planck equation on the grid. */
 PetscBool MFGProblemOnGrid(const MFGProblem *problem);
 
-/* Predicted bytes: memory of one rank and the result file. */
+/* Not collective. The layout of a sweep of the problem's equations on another grid in the same box,
+ * or on other divisions; decomposition replicated. */
+MFGSweepLayout MFGProblemLayout(const MFGProblem *problem, const MFGBlock *whole,
+                                const int divisions[MFG_MAX_DIM]);
+
+/* Predicted bytes: the memory of one rank at its peak, beyond what the program itself holds, and
+ * the result file. */
 typedef struct {
-  int64_t flows, history, tables, agents, moments, linear, total, disk;
+  int64_t flows, history, tables, value, agents, moments, linear, total, disk;
+  int64_t here; /* agents of the rank at t = 0 */
 } MFGFootprint;
-MFGFootprint MFGProblemFootprint(const MFGProblem *problem);
+
+/* Not collective. Of rank `rank` of a layout, in whose box are `in_box` agents at t = 0: the
+ * problem's own layout, or another one for its equations. */
+MFGFootprint MFGProblemFootprint(const MFGProblem *problem, const MFGSweepLayout *layout, int rank,
+                                 double in_box);
+
+/* Bytes of this process that are resident: now, and most so far. */
+int64_t MFGMemoryHeld(void);
+int64_t MFGMemoryPeak(void);
+
+/* Not collective. Of the rank of the problem's own layout that holds most. */
+PetscErrorCode MFGProblemLargest(const MFGProblem *problem, MFGFootprint *footprint);
 
 /* A solved problem; arrays [steps + 1][..], owned. */
 typedef struct {

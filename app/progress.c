@@ -1,6 +1,5 @@
 #include "app/progress.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define BAR_WIDTH 30
@@ -159,16 +158,11 @@ PetscErrorCode MFGProgressWithin(void *context, MFGPhase phase, double fraction)
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGProgressSummary(MPI_Comm comm, const MFGProgress *p, int64_t agent_steps,
-                                  double seconds_output, int64_t bytes) {
-  struct rusage usage;
-  double peak;
+PetscErrorCode MFGProgressSummary(const MFGProgress *p, int64_t agent_steps, double seconds_output,
+                                  int64_t bytes) {
   PetscLogDouble now;
 
   PetscFunctionBeginUser;
-  getrusage(RUSAGE_SELF, &usage);
-  peak = usage.ru_maxrss / 1024.0;
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &peak, 1, MPI_DOUBLE, MPI_MAX, comm));
   if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(PetscTime(&now));
   const double total = now - p->started;
@@ -187,7 +181,7 @@ PetscErrorCode MFGProgressSummary(MPI_Comm comm, const MFGProgress *p, int64_t a
            (long long)p->fp_krylov, p->fp_defect);
   else
     printf("%.3g agent-steps/s, ", sweep > 0 ? agent_steps / sweep : 0);
-  printf("%.1f MB written, %.0f MB peak memory of a rank\n", bytes / 1e6, peak);
+  printf("%.1f MB written\n", bytes / 1e6);
   fflush(stdout);
   PetscFunctionReturn(PETSC_SUCCESS);
 }

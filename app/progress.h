@@ -36,7 +36,6 @@ PetscErrorCode MFGProgressDestroy(MFGProgress *progress);
 PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *iteration);
 PetscErrorCode MFGProgressWithin(void *context, MFGPhase phase, double fraction);
 
-/* Collective on comm. The table at the end: seconds per phase, agent-steps/s, counts, bytes,
- * memory. */
-PetscErrorCode MFGProgressSummary(MPI_Comm comm, const MFGProgress *progress, int64_t agent_steps,
+/* The table at the end: seconds per phase, agent-steps/s, counts, bytes. */
+PetscErrorCode MFGProgressSummary(const MFGProgress *progress, int64_t agent_steps,
                                   double seconds_output, int64_t bytes);

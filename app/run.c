@@ -1,6 +1,5 @@
 #include "app/run.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "app/fields.h"
@@ -72,7 +71,7 @@ static PetscErrorCode WriteResult(const MFGProblem *p, const MFGSolution *s,
                             .config = p->config,
                             .M = s->M,
                             .U = s->U,
-                            .control = p->config->output.control ? s->control : NULL,
+                            .control = s->control,
                             .iterations = progress->count,
                             .convergence = progress->history,
                             .cost = s->series.cost,
@@ -148,13 +147,12 @@ static PetscErrorCode SayDecomposition(MPI_Comm comm, const MFGProblem *p) {
 static PetscErrorCode DryRun(MPI_Comm comm, const MFGProblem *p) {
   const MFGBlock *b = &p->grid.block;
   PetscMPIInt size;
-  struct rusage usage;
+  MFGFootprint f;
   const char *layout = b->dim == 1 ? "every rank holds the whole grid" : "grid divided into boxes";
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  const MFGFootprint f = MFGProblemFootprint(p);
-  getrusage(RUSAGE_SELF, &usage);
+  PetscCall(MFGProblemLargest(p, &f));
   PetscCall(Announce(comm, p));
   const PetscBool grid = MFGProblemOnGrid(p);
   const PetscBool domain = (PetscBool)(!grid && p->model.choice == MFG_DECOMPOSITION_DOMAIN);
@@ -176,13 +174,13 @@ static PetscErrorCode DryRun(MPI_Comm comm, const MFGProblem *p) {
     const MFGExchangeBytes bytes = MFGSweepBytes(&p->layout, r);
     PetscCall(SayTraffic(comm, r, &bytes, p->spec.steps));
   }
-  PetscCall(MFGSay(
-      comm,
-      "memory of rank 0, MB: flows %.1f, history of the acceleration %.1f, tables %.1f, "
-      "agents %.1f, moments %.1f, Fokker-Planck step %.1f, together %.1f; the program itself "
-      "holds %.1f\n",
-      f.flows / 1e6, f.history / 1e6, f.tables / 1e6, f.agents / 1e6, f.moments / 1e6,
-      f.linear / 1e6, f.total / 1e6, usage.ru_maxrss * 1024. / 1e6));
+  PetscCall(
+      MFGSay(comm,
+             "memory of the fullest rank, MB: flows %.1f, history of the acceleration %.1f, tables "
+             "%.1f, value equation %.1f, agents %.1f, moments %.1f, Fokker-Planck step %.1f, "
+             "together %.1f; besides, the program itself holds %.1f\n",
+             f.flows / 1e6, f.history / 1e6, f.tables / 1e6, f.value / 1e6, f.agents / 1e6,
+             f.moments / 1e6, f.linear / 1e6, f.total / 1e6, p->memory_before / 1e6));
   PetscCall(
       MFGSay(comm, "disk: %.1f MB in %s/result.h5\n", f.disk / 1e6, p->config->output.directory));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -205,6 +203,22 @@ static PetscErrorCode ReportTraffic(MPI_Comm comm, const MFGProblem *p,
   for (PetscMPIInt r = 0; r < PetscMin(size, RANKS_TOLD); r++)
     PetscCall(SayTraffic(comm, r, &all[r], p->spec.steps));
   PetscCall(PetscFree(all));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Memory beyond the program's own, of the rank whose memory grew most. */
+static PetscErrorCode ReportMemory(MPI_Comm comm, const MFGProblem *p) {
+  double mb[] = {(MFGMemoryPeak() - p->memory_before) / 1e6, p->memory_before / 1e6};
+  MFGFootprint f;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGProblemLargest(p, &f));
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, mb, 2, MPI_DOUBLE, MPI_MAX, comm));
+  PetscCall(
+      MFGSay(comm,
+             "memory of a rank, MB: at most %.1f, predicted %.1f; besides, the program itself "
+             "held %.1f\n",
+             mb[0], f.total / 1e6, mb[1]));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -245,8 +259,9 @@ static PetscErrorCode SolveAndWrite(MPI_Comm comm, const MFGProblem *p, MFGSolut
   if (MFGOutcomeUsable(o)) PetscCall(WriteResult(p, s, &progress, &bytes));
   PetscCall(WriteStatus(comm, c, o, &progress));
   PetscCall(PetscTime(&t1));
-  PetscCall(MFGProgressSummary(comm, &progress, p->spec.agents * p->spec.steps * o->iterations,
-                               t1 - t0, bytes));
+  PetscCall(MFGProgressSummary(&progress, p->spec.agents * p->spec.steps * o->iterations, t1 - t0,
+                               bytes));
+  PetscCall(ReportMemory(comm, p));
   PetscCall(ReportTraffic(comm, p, &progress));
   PetscCall(Remark(comm, o));
   if (bytes) PetscCall(MFGSay(comm, "result: %s/result.h5\n", c->output.directory));
@@ -300,6 +315,11 @@ PetscErrorCode MFGRun(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exi
   *exit_code = MFG_EXIT_SUCCESS;
   PetscCall(MFGConfigRead(comm, cli->case_path, cli->set_count, (const char *const *)cli->sets,
                           &config, &errors));
+  if (!errors.count && cli->ranks) {
+    PetscCall(MFGDryRunRanks(comm, config, cli->ranks, exit_code));
+    PetscCall(MFGConfigDestroy(&config));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
   if (!errors.count) PetscCall(MFGFieldCheck(comm, config, &errors));
   if (!errors.count && cli->validate) {
     PetscCall(MFGSay(comm, "%s: valid\n", cli->case_path));

@@ -9,6 +9,12 @@ PetscErrorCode MFGRun(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exi
 PetscErrorCode MFGVerify(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code);
 PetscErrorCode MFGBench(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code);
 
+/* Collective on comm. The dry run of --ranks: divisions, and what the rank in the middle and the
+ * one with the most memory would hold and send, as lines `key: value`. One process does it, on a
+ * coarser grid where the input's is large. */
+PetscErrorCode MFGDryRunRanks(MPI_Comm comm, const MFGConfig *config, int ranks,
+                              MFGExitCode *exit_code);
+
 /* The path of a shipped input (name without .yaml): beside the installed program, or in the
  * sources. */
 PetscErrorCode MFGInputPath(const char *name, char path[PETSC_MAX_PATH_LEN]);

@@ -13,23 +13,14 @@ const char *MFGDecompositionName(MFGDecomposition decomposition) {
 }
 
 static double Imbalance(const MFGSweepLayout *l, const double *m0) {
-  const MFGBlock *w = &l->whole;
-  double *share, most = 0, sum = 0;
   const int boxes = l->divisions[0] * l->divisions[1] * l->divisions[2];
+  double *agents, most = 0;
 
-  if (PetscCalloc1(boxes, &share)) return 1;
-  for (int z = 0; z < w->cells[2]; z++)
-    for (int y = 0; y < w->cells[1]; y++)
-      for (int x = 0; x < w->cells[0]; x++) {
-        const int bx = MFGBoxOfCell(w->cells[0], l->divisions[0], x);
-        const int by = MFGBoxOfCell(w->cells[1], l->divisions[1], y);
-        const int bz = MFGBoxOfCell(w->cells[2], l->divisions[2], z);
-        share[bx + l->divisions[0] * (by + l->divisions[1] * bz)] += *m0;
-        sum += *m0++;
-      }
-  for (int b = 0; b < boxes; b++) most = PetscMax(most, share[b]);
-  (void)PetscFree(share);
-  return most * boxes / sum;
+  if (PetscMalloc1(boxes, &agents)) return 1;
+  MFGSweepShares(l, &l->whole, m0, agents);
+  for (int b = 0; b < boxes; b++) most = PetscMax(most, agents[b]);
+  (void)PetscFree(agents);
+  return most * boxes / (double)l->agents;
 }
 
 /* The bytes of a step are those of the rank in the middle: it has neighbours on all sides. */
@@ -55,8 +46,9 @@ static double Seconds(const MFGSweepLayout *l, MFGDecomposition decomposition, d
 }
 
 MFGDecompositionModel MFGDecompositionChoose(const MFGSweepLayout *l, const double *m0) {
-  MFGDecompositionModel m = {.possible = PETSC_TRUE, .choice = MFG_DECOMPOSITION_REPLICATED};
-  int narrow = 0;
+  const int narrow = MFGSweepNarrowAxis(l);
+  MFGDecompositionModel m = {.possible = (PetscBool)(narrow < 0),
+                             .choice = MFG_DECOMPOSITION_REPLICATED};
 
   if (l->divisions[0] * l->divisions[1] * l->divisions[2] == 1) {
     m.imbalance = 1;
@@ -64,11 +56,6 @@ MFGDecompositionModel MFGDecompositionChoose(const MFGSweepLayout *l, const doub
     return m;
   }
   m.imbalance = Imbalance(l, m0);
-  for (int k = 0; k < l->whole.dim; k++)
-    if (l->divisions[k] > 1 && l->whole.cells[k] / l->divisions[k] < l->radius[k]) {
-      m.possible = PETSC_FALSE;
-      narrow = k;
-    }
   m.seconds[0] = Seconds(l, MFG_DECOMPOSITION_REPLICATED, 1);
   if (!m.possible) {
     snprintf(m.reason, sizeof m.reason,

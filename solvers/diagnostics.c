@@ -21,25 +21,26 @@ static double Dot(int64_t n, const double *x, const double *y) {
 }
 
 PetscErrorCode MFGSeriesCreate(const MFGGrid *grid, const MFGBackend *backend,
-                               const MFGEquilibriumSpec *spec, const double *M, const double *U,
-                               const double *control, const MFGSampleStatistics *statistics,
-                               MFGSeries *series) {
+                               const MFGEquilibriumSpec *spec, MFGEquilibrium equilibrium,
+                               const double *M, const double *U,
+                               const MFGSampleStatistics *statistics, MFGSeries *series) {
   const MFGBlock *b = &grid->block;
   const int levels = spec->steps + 1;
   const int64_t owned = MFGBlockOwned(b);
   const double volume = MFGCellVolume(b), dt = spec->horizon / spec->steps;
-  double *F, *sums;
+  double *F, *sums, *control;
 
   PetscFunctionBeginUser;
   PetscCall(PetscCalloc5(levels, &series->mass, levels, &series->cost, levels, &series->exit_flux,
                          levels * b->dim, &series->mean, levels * b->dim, &series->variance));
-  PetscCall(PetscMalloc2(owned, &F, 2 * levels + 2, &sums));
+  PetscCall(PetscMalloc3(owned, &F, 2 * levels + 2, &sums, b->dim * owned, &control));
   for (int n = 0; n < levels; n++) {
     const double *m = M + n * owned;
     PetscCall(MFGCostEvaluate(grid, backend, &spec->running, n, m, F));
+    PetscCall(MFGEquilibriumControl(equilibrium, n, n + 1, U, control));
     sums[n] = 0;
     for (int64_t i = 0; i < owned; i++) sums[n] += m[i];
-    sums[levels + n] = RunningCost(b, &spec->hamiltonian, m, control + n * b->dim * owned, F);
+    sums[levels + n] = RunningCost(b, &spec->hamiltonian, m, control, F);
     for (int k = 0; k < b->dim; k++) {
       series->mean[n * b->dim + k] = statistics[n].mean[k];
       series->variance[n * b->dim + k] = statistics[n].variance[k];
@@ -56,7 +57,7 @@ PetscErrorCode MFGSeriesCreate(const MFGGrid *grid, const MFGBackend *backend,
   for (int n = 0; n < spec->steps; n++)
     series->expected_cost += dt * (series->cost[n] + series->cost[n + 1]) / 2;
   series->expected_value = sums[2 * levels + 1] * volume;
-  PetscCall(PetscFree2(F, sums));
+  PetscCall(PetscFree3(F, sums, control));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -14,9 +14,10 @@ typedef struct {
                               discretisation */
 } MFGSeries;
 
-/* Collective on grid->comm. M, U flows and control [steps + 1][dim][owned] of a solution. */
+/* Collective on grid->comm. M, U flows of a solution; `equilibrium` gives their control, of which
+ * one level at a time is held. */
 PetscErrorCode MFGSeriesCreate(const MFGGrid *grid, const MFGBackend *backend,
-                               const MFGEquilibriumSpec *spec, const double *M, const double *U,
-                               const double *control, const MFGSampleStatistics *statistics,
-                               MFGSeries *series);
+                               const MFGEquilibriumSpec *spec, MFGEquilibrium equilibrium,
+                               const double *M, const double *U,
+                               const MFGSampleStatistics *statistics, MFGSeries *series);
 PetscErrorCode MFGSeriesDestroy(MFGSeries *series);

@@ -684,15 +684,16 @@ PetscErrorCode MFGEquilibriumPaths(MFGEquilibrium e, const double *U, int64_t sa
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGEquilibriumControl(MFGEquilibrium e, const double *U, double *control) {
+PetscErrorCode MFGEquilibriumControl(MFGEquilibrium e, int begin, int end, const double *U,
+                                     double *control) {
   const MFGEquilibriumSpec *s = &e->spec;
   const int64_t level = e->grid->block.dim * e->owned;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGHJBDrift(e->hjb, 0, s->steps + 1, U, control));
-  for (int n = 0; s->drift_levels && n <= s->steps; n++) {
+  PetscCall(MFGHJBDrift(e->hjb, begin, end, U, control));
+  for (int n = begin; s->drift_levels && n < end; n++, control += level) {
     const double *b = s->drift + (s->drift_levels > 1 ? n * level : 0);
-    for (int64_t i = 0; i < level; i++) control[n * level + i] -= b[i];
+    for (int64_t i = 0; i < level; i++) control[i] -= b[i];
   }
   PetscFunctionReturn(PETSC_SUCCESS);
 }

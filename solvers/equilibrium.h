@@ -116,6 +116,7 @@ PetscErrorCode MFGEquilibriumSolve(MFGEquilibrium equilibrium, double *M, double
 PetscErrorCode MFGEquilibriumPaths(MFGEquilibrium equilibrium, const double *U, int64_t samples,
                                    double *path, int64_t *id);
 
-/* Collective on grid->comm. The control alpha = -H_p at central differences, [steps +
- * 1][dim][owned]. */
-PetscErrorCode MFGEquilibriumControl(MFGEquilibrium equilibrium, const double *U, double *control);
+/* Collective on grid->comm. The control alpha = -H_p at central differences of the levels begin ..
+ * end - 1, [end - begin][dim][owned]. */
+PetscErrorCode MFGEquilibriumControl(MFGEquilibrium equilibrium, int begin, int end,
+                                     const double *U, double *control);

@@ -248,6 +248,19 @@ int64_t MFGExchangeHaloBytes(const MFGBlock *whole, const int divisions[MFG_MAX_
   return bytes;
 }
 
+int64_t MFGExchangeHaloBuffers(const MFGBlock *whole, const int divisions[MFG_MAX_DIM], int rank,
+                               const MFGHalo *halo) {
+  const MFGBlock box = MFGBoxOfRank(whole, divisions, rank);
+  int64_t most = 0;
+  for (int k = 0; k < whole->dim; k++) {
+    const Slab s = SlabOf(&box, halo->width, k);
+    const int sides = (Neighbor(whole, divisions, rank, k, 0) >= 0) +
+                      (Neighbor(whole, divisions, rank, k, 1) >= 0);
+    most = PetscMax(most, 2 * sides * halo->fields * SlabCells(&s) * halo->element);
+  }
+  return most;
+}
+
 static int64_t MessageBytes(int dim, int64_t records) {
   return (int64_t)sizeof(int64_t) + records * (dim + 1) * (int64_t)sizeof(double);
 }

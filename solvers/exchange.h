@@ -57,6 +57,10 @@ PetscErrorCode MFGExchangeHalo(MFGExchange exchange, const MFGHalo *halo, void *
 int64_t MFGExchangeHaloBytes(const MFGBlock *whole, const int divisions[MFG_MAX_DIM], int rank,
                              const MFGHalo *halo);
 
+/* Bytes of the buffers that it fills there, to send and to receive. */
+int64_t MFGExchangeHaloBuffers(const MFGBlock *whole, const int divisions[MFG_MAX_DIM], int rank,
+                               const MFGHalo *halo);
+
 /* Agents on the way to their boxes: records of position and id, [capacity][dim + 1] words of eight
  * bytes. Axis by axis they hop from box to box, `rounds` hops at most, in messages of fixed
  * size with the count inside. */

@@ -89,17 +89,16 @@ static PetscErrorCode CheckDomain(MPI_Comm world, int dim, const int cells[], co
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Divides the grid over the ranks of world, and names the largest number of them that works. */
-static PetscErrorCode Divide(MFGGrid *grid, int size) {
-  const MFGBlock *b = &grid->block;
+PetscErrorCode MFGGridDivideAmong(MPI_Comm comm, int size, const MFGBlock *b,
+                                  int divisions[MFG_MAX_DIM]) {
   char cells[64];
   int fits = size;
 
   PetscFunctionBeginUser;
-  while (!MFGGridDivide(fits, b->dim, b->cells, grid->divisions)) fits--;
+  while (!MFGGridDivide(fits, b->dim, b->cells, divisions)) fits--;
   (void)snprintf(cells, sizeof cells, b->dim > 2 ? "%d x %d x %d" : "%d x %d", b->cells[0],
                  b->cells[1], b->cells[2]);
-  PetscCheck(fits == size, grid->world, PETSC_ERR_ARG_OUTOFRANGE,
+  PetscCheck(fits == size, comm, PETSC_ERR_ARG_OUTOFRANGE,
              "%d ranks cannot share a grid of %s cells: every rank needs at least one cell of a "
              "rectangular division; start at most %d ranks, or refine domain.cells",
              size, cells, fits);
@@ -128,7 +127,7 @@ PetscErrorCode MFGGridCreate(MPI_Comm world, int dim, const int cells[], const d
     for (int side = 0; side < 2; side++)
       b->boundary[k][side] = used ? boundary[k][side] : MFG_BOUNDARY_PERIODIC;
   }
-  PetscCall(Divide(grid, size));
+  PetscCall(MFGGridDivideAmong(world, size, b, grid->divisions));
   const MFGBlock whole = MFGGridWhole(grid);
   PetscCall(PetscMalloc1(size, &grid->boxes));
   for (int r = 0; r < size; r++) grid->boxes[r] = MFGBoxOfRank(&whole, grid->divisions, r);

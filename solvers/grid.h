@@ -24,6 +24,11 @@ typedef struct {
  * where `size` boxes cannot be had. */
 PetscBool MFGGridDivide(int size, int dim, const int cells[], int divisions[MFG_MAX_DIM]);
 
+/* Not collective. The same for the cells of `whole`. Error: fewer cells than the ranks need, with
+ * the largest number of ranks that works; comm is for its message. */
+PetscErrorCode MFGGridDivideAmong(MPI_Comm comm, int size, const MFGBlock *whole,
+                                  int divisions[MFG_MAX_DIM]);
+
 /* The whole grid as one block. */
 MFGBlock MFGGridWhole(const MFGGrid *grid);
 

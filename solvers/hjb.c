@@ -194,6 +194,12 @@ PetscErrorCode MFGHJBDestroy(MFGHJB *hjb) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Iterates of the solver; in 1D an entry of the matrix is one of the kernel's values, of the matrix
+ * with its column, and of the order of both; else the levels of the cycle, in single precision. */
+int64_t MFGHJBBytes(int dim, int64_t owned) {
+  return owned * (dim == 1 ? 18 * 8 + 3 * (8 + 12 + 16) : 12 * 8 + (2 * dim + 1) * 6 + 32);
+}
+
 static const double *GivenDrift(const MFGHJB hjb, int level) {
   return MFGHJBSpecDrift(&hjb->spec, &hjb->grid->block, level);
 }

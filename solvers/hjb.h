@@ -40,6 +40,9 @@ PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, cons
                             MFGHJB *hjb);
 PetscErrorCode MFGHJBDestroy(MFGHJB *hjb);
 
+/* Bytes it holds on a rank with so many cells: vectors, and a matrix with its pattern. */
+int64_t MFGHJBBytes(int dim, int64_t owned);
+
 /* Collective on grid->world. U[steps + 1][owned]: on entry the previous outer iterate (or zeros
  * with warm = PETSC_FALSE), on exit the solution; U^Nt is set to terminal[owned]. First guess of
  * level n: the previous iterate plus the change of the level just solved; cold: extrapolated from

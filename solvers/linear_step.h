@@ -23,6 +23,10 @@ typedef struct {
 /* Collective on grid->comm. Grid and backend borrowed, and the drift of the spec. */
 PetscErrorCode MFGLinearStepCreate(const MFGGrid *grid, const MFGBackend *backend,
                                    const MFGHJBSpec *spec, MFGLinearStep *step);
+/* Bytes of a step on `owned` cells: coefficients, the levels of the cycle, vectors of the solver.
+ */
+int64_t MFGLinearStepBytes(int dim, int64_t owned);
+
 PetscErrorCode MFGLinearStepDestroy(MFGLinearStep *step);
 
 const MFGGrid *MFGLinearStepGrid(MFGLinearStep step);

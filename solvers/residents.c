@@ -68,11 +68,11 @@ static PetscErrorCode Distribute(MFGResidents r, const MFGAgentRange *agents) {
   PetscCallMPI(MPI_Type_commit(&record));
   PetscCallMPI(MPI_Alltoallv(send, out, out_start, record, receive, in, in_start, record, world));
   PetscCallMPI(MPI_Type_free(&record));
+  PetscCall(PetscFree2(owner, send));
   PetscCall(MFGAgentsReserve(&r->initial, arrivals));
   for (int64_t i = 0; i < arrivals; i++) MFGAgentsPut(&r->initial, i, receive + i * words);
   r->initial.range.count = arrivals;
   PetscCall(PetscFree(receive));
-  PetscCall(PetscFree2(owner, send));
   PetscCall(PetscFree5(out, in, out_start, in_start, next));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

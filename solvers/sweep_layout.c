@@ -48,9 +48,45 @@ int MFGSweepChunk(const MFGSweepLayout *l, MFGDensityMethod method) {
   return (int)PetscMax(1, PetscMin(fit, l->steps));
 }
 
-int64_t MFGSweepChunkBytes(const MFGSweepLayout *l) {
-  const int chunk = MFGSweepChunk(l, MFG_DENSITY_MOMENTS);
-  return (chunk + 1) * LevelBytes(MostCells(l), l->whole.dim, &l->shape);
+/* Rims of the drift of `steps` steps and of the moments of `levels` levels. */
+static MFGHalo DriftRim(const MFGSweepLayout *l, int64_t steps) {
+  const int dim = l->whole.dim;
+  return (MFGHalo){.width = {1, dim > 1, dim > 2}, .element = 8, .fields = steps * dim};
+}
+
+static MFGHalo MomentRim(const MFGSweepLayout *l, int64_t levels) {
+  MFGHalo h = {.element = MFGMomentNumbers(l->whole.dim, &l->shape) * 8, .fields = levels};
+  for (int k = 0; k < l->whole.dim; k++) h.width[k] = l->divisions[k] > 1 ? l->radius[k] : 0;
+  return h;
+}
+
+/* Moments convolved along x wait for the last axis: a level of them has the terms of one power. */
+static int64_t ConvolutionBytes(const MFGSweepLayout *l, int64_t cells) {
+  const int last = l->whole.dim - 1;
+  return last ? cells * (l->shape.order << l->shape.halvings[last]) * 8 : 0;
+}
+
+int64_t MFGSweepChunkBytes(const MFGSweepLayout *l, int rank) {
+  const int dim = l->whole.dim, numbers = MFGMomentNumbers(dim, &l->shape);
+  const int64_t chunk = MFGSweepChunk(l, MFG_DENSITY_MOMENTS), whole = MFGBlockCells(&l->whole);
+  const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
+  const int64_t owned = dim > 1 ? MFGBlockOwned(&box) : whole;
+  int64_t bytes = chunk * MFGMarginalCount(&l->whole, &l->shape) * 8;
+
+  for (int k = 0; k < dim; k++)
+    bytes += (int64_t)(l->steps + 1) * (l->shape.order << l->shape.halvings[k]) *
+             (2 * l->radius[k] + 1) * 8;
+  if (l->decomposition == MFG_DECOMPOSITION_REPLICATED)
+    return bytes + ((chunk + 1) * numbers * whole + chunk * dim * (owned + whole)) * 8 +
+           (dim > 1 && Ranks(l) > 1 ? whole * 8 : 0) + ConvolutionBytes(l, owned);
+  const MFGHalo drift = DriftRim(l, chunk), moments = MomentRim(l, chunk + 1);
+  const MFGExtent wide = MFGBlockWidened(&box, moments.width),
+                  ghosted = MFGBlockWidened(&box, drift.width);
+  const int64_t cells = MFGExtentCells(&wide), rim = MFGExtentCells(&ghosted);
+  return bytes + ((chunk + 1) * numbers * cells + chunk * dim * (owned + rim)) * 8 +
+         PetscMax(MFGExchangeHaloBuffers(&l->whole, l->divisions, rank, &drift),
+                  MFGExchangeHaloBuffers(&l->whole, l->divisions, rank, &moments)) +
+         ConvolutionBytes(l, cells);
 }
 
 /* Noise of n steps spreads agents over sqrt(n) deviations to each side along the slowest axis.
@@ -69,21 +105,72 @@ int MFGSweepSortEvery(const MFGSweepLayout *l) {
   return every;
 }
 
-/* Where they are and where they started; in boxes with room to come, ids and travellers, and where
- * they were before a chunk that may have to be redone. */
-int64_t MFGSweepAgentBytes(const MFGSweepLayout *l) {
-  const int64_t share = (l->agents + Ranks(l) - 1) / Ranks(l), dim = l->whole.dim;
-  const PetscBool domain = (PetscBool)(l->decomposition == MFG_DECOMPOSITION_DOMAIN);
+static PetscBool Domain(const MFGSweepLayout *l) {
+  return (PetscBool)(l->decomposition == MFG_DECOMPOSITION_DOMAIN);
+}
+
+/* Where they are and where they started; in boxes with ids and travellers, and where they were
+ * before a chunk that may have to be redone. */
+int64_t MFGSweepAgentBytes(const MFGSweepLayout *l, int64_t here) {
+  const int dim = l->whole.dim;
   const PetscBool sorted = (PetscBool)(MFGSweepSortEvery(l) > 0);
-  const int64_t agent = MFGAgentBytes((int)dim, l->single, (PetscBool)(domain || sorted));
+  const int64_t agent = MFGAgentBytes(dim, l->single, (PetscBool)(Domain(l) || sorted));
   const int64_t record = (dim + 1) * 8;
-  if (!domain)
-    return 2 * share * agent + sorted * MFGSortScratchBytes(share, MFGBlockCells(&l->whole));
+  int axes = 0;
+
+  if (!Domain(l))
+    return 2 * here * agent + sorted * MFGSortScratchBytes(here, MFGBlockCells(&l->whole));
   const MFGTravellers t = MFGTravellersFor(&l->whole, l->divisions, l->agents, l->deviation);
-  const int64_t room = share + share / 8 + t.capacity;
-  const int stores = MFGSweepChunk(l, MFG_DENSITY_MOMENTS) < l->steps ? 2 : 1;
-  return (stores * share + room) * agent + room * 8 + (t.capacity + 4 * t.message) * record +
-         sorted * MFGSortScratchBytes(room, MFGBlockCells(&l->whole) / Ranks(l));
+  for (int k = 0; k < dim; k++) axes += t.rounds[k];
+  const int64_t moving = axes * t.message;
+  const int stores = MFGSweepChunk(l, MFG_DENSITY_MOMENTS) < l->steps ? 3 : 2;
+  return (stores * here + moving) * agent + moving * (8 + record) + 4 * t.message * record +
+         sorted * MFGSortScratchBytes(here + moving, MFGBlockCells(&l->whole) / Ranks(l));
+}
+
+/* A fair share of numbers with its owners, and two copies of the records while they travel. */
+int64_t MFGSweepStartBytes(const MFGSweepLayout *l, int64_t here) {
+  const int64_t share = l->agents / Ranks(l), record = (l->whole.dim + 1) * 8;
+  const int64_t drawn = share * MFGAgentBytes(l->whole.dim, l->single, PETSC_FALSE);
+  return drawn + (Domain(l) ? share * (4 + record) + here * record : 0);
+}
+
+/* The drift takes the place of that of a chunk. */
+int64_t MFGSweepPathBytes(const MFGSweepLayout *l, int rank, int64_t samples) {
+  const int dim = l->whole.dim;
+  const int64_t whole = MFGBlockCells(&l->whole), path = (l->steps + 1) * samples * dim * 8;
+  const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
+  const MFGExtent rim = MFGBlockWidened(&box, (int[3]){1, 1, 1});
+  if (!samples || !Domain(l)) return path;
+  const int64_t held = MFGSweepChunk(l, MFG_DENSITY_MOMENTS) * MFGExtentCells(&rim);
+  return path + PetscMax(0, whole - held) * dim * 8 + (dim > 1) * whole * 8;
+}
+
+void MFGSweepShares(const MFGSweepLayout *l, const MFGBlock *sampled, const double *m0,
+                    double agents[]) {
+  double sum = 0;
+
+  for (int64_t r = 0; r < Ranks(l); r++) agents[r] = 0;
+  for (int z = 0; z < sampled->cells[2]; z++)
+    for (int y = 0; y < sampled->cells[1]; y++)
+      for (int x = 0; x < sampled->cells[0]; x++, m0++) {
+        const int at[] = {x, y, z};
+        int64_t rank = 0;
+        for (int k = MFG_MAX_DIM - 1; k >= 0; k--) {
+          const int cells = l->whole.cells[k],
+                    centre = (int)((2 * at[k] + INT64_C(1)) * cells / (2 * sampled->cells[k]));
+          rank = rank * l->divisions[k] + MFGBoxOfCell(cells, l->divisions[k], centre);
+        }
+        agents[rank] += *m0;
+        sum += *m0;
+      }
+  for (int64_t r = 0; r < Ranks(l); r++) agents[r] *= (double)l->agents / sum;
+}
+
+int MFGSweepNarrowAxis(const MFGSweepLayout *l) {
+  for (int k = l->whole.dim - 1; k >= 0; k--)
+    if (l->divisions[k] > 1 && l->whole.cells[k] / l->divisions[k] < l->radius[k]) return k;
+  return -1;
 }
 
 MFGExchangeBytes MFGSweepBytes(const MFGSweepLayout *l, int rank) {
@@ -98,9 +185,7 @@ MFGExchangeBytes MFGSweepBytes(const MFGSweepLayout *l, int rank) {
     return b;
   }
   const MFGTravellers t = MFGTravellersFor(&l->whole, l->divisions, l->agents, l->deviation);
-  const MFGHalo drift = {.width = {1, dim > 1, dim > 2}, .element = 8, .fields = l->steps * dim};
-  MFGHalo moments = {.element = numbers * 8, .fields = levels};
-  for (int k = 0; k < dim; k++) moments.width[k] = l->divisions[k] > 1 ? l->radius[k] : 0;
+  const MFGHalo drift = DriftRim(l, l->steps), moments = MomentRim(l, levels);
   const int chunk = MFGSweepChunk(l, MFG_DENSITY_MOMENTS);
   b.reduction += ((l->steps - 1) / chunk + 1) * MFG_RESIDENTS_CHECKED * 8 + 8;
   b.halo = MFGExchangeHaloBytes(&l->whole, l->divisions, rank, &drift) +

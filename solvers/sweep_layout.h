@@ -34,6 +34,25 @@ int MFGSweepChunk(const MFGSweepLayout *layout, MFGDensityMethod method);
  * larger than the caches. */
 int MFGSweepSortEvery(const MFGSweepLayout *layout);
 
-/* Bytes of the moments and drifts of a chunk, and of the agents of one rank with a fair share. */
-int64_t MFGSweepChunkBytes(const MFGSweepLayout *layout);
-int64_t MFGSweepAgentBytes(const MFGSweepLayout *layout);
+/* Bytes that rank `rank` holds in a sweep: moments and drifts of a chunk of levels, with messages,
+ * weights and what a convolution needs. Pages that are reserved but never written do not count,
+ * here and below. */
+int64_t MFGSweepChunkBytes(const MFGSweepLayout *layout, int rank);
+
+/* Bytes of the agents of a rank that has `here` of them at t = 0: in a sweep, and while agents
+ * drawn by number are sent to their boxes before the first one. */
+int64_t MFGSweepAgentBytes(const MFGSweepLayout *layout, int64_t here);
+int64_t MFGSweepStartBytes(const MFGSweepLayout *layout, int64_t here);
+
+/* Bytes that paths of some agents take besides: every rank has them, and a level of the whole
+ * drift. */
+int64_t MFGSweepPathBytes(const MFGSweepLayout *layout, int rank, int64_t samples);
+
+/* Agents of every rank at t = 0, [ranks]. m0 on all cells of `sampled`: the whole grid, or a
+ * coarser one in its place. */
+void MFGSweepShares(const MFGSweepLayout *layout, const MFGBlock *sampled, const double *m0,
+                    double agents[]);
+
+/* An axis whose boxes are narrower than the kernel's reach, so that agents cannot live with their
+ * boxes; -1: none. */
+int MFGSweepNarrowAxis(const MFGSweepLayout *layout);

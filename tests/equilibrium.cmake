@@ -25,6 +25,10 @@ mfg_run_test(grid_ranks 2 "parallel;verification")
 mfg_run_test(fp_failure 2 parallel)
 mfg_run_test(exploitability 2 parallel)
 mfg_run_test(agents_and_grid 2 "verification;slow")
+if(NOT MFG_SANITIZE) # whose shadow memory counts too
+  mfg_run_test(memory 1 verification)
+  mfg_run_test(memory 2 parallel)
+endif()
 mfg_run_test(too_many_ranks 5 parallel)
 
 foreach(case torus_1d torus_2d torus_3d noflux_2d heat_flow_2d heat_flow_3d lq_1d lq_mean_field_1d

@@ -49,6 +49,32 @@ static void TestRun(void **state) {
   MFGCommandLineDestroy(&line);
 }
 
+static void TestRanks(void **state) {
+  MFGCommandLine line;
+
+  (void)state;
+  assert_int_equal(Parse("nashflow run a.yaml --dry-run --ranks 1024", &line), 0);
+  assert_true(line.dry_run && line.ranks == 1024);
+  MFGCommandLineDestroy(&line);
+  assert_int_equal(Parse("nashflow run a.yaml --ranks=1 --dry-run", &line), 0);
+  assert_int_equal(line.ranks, 1);
+  MFGCommandLineDestroy(&line);
+  assert_int_equal(Parse("nashflow run a.yaml --dry-run", &line), 0);
+  assert_int_equal(line.ranks, 0);
+  MFGCommandLineDestroy(&line);
+  assert_int_equal(Parse("nashflow run a.yaml --ranks 4", &line), MFG_EXIT_USAGE);
+  assert_non_null(strstr(line.error, "mpiexec -n"));
+  MFGCommandLineDestroy(&line);
+  for (const char *const *bad = (const char *const[]){"0", "-2", "4x", "1.5", "3000000000", NULL};
+       *bad; bad++) {
+    char text[100];
+    snprintf(text, sizeof text, "nashflow run a.yaml --dry-run --ranks %s", *bad);
+    assert_int_equal(Parse(text, &line), MFG_EXIT_USAGE);
+    assert_non_null(strstr(line.error, "--ranks"));
+    MFGCommandLineDestroy(&line);
+  }
+}
+
 static void TestCommands(void **state) {
   MFGCommandLine line;
 
@@ -126,7 +152,7 @@ static void TestHelpText(void **state) {
   free(text);
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(TestRun), cmocka_unit_test(TestCommands),
-                                          cmocka_unit_test(TestRefused),
-                                          cmocka_unit_test(TestHelpText)};
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(TestRun), cmocka_unit_test(TestRanks), cmocka_unit_test(TestCommands),
+    cmocka_unit_test(TestRefused), cmocka_unit_test(TestHelpText)};
 MFG_TEST_MAIN(tests)

@@ -152,9 +152,10 @@ static void LargeFieldsAreSorted(void **state) {
                       .deviation = 0.5 / 256};
   const int64_t plain = 2 * 1000000 * 2 * 8;
   assert_int_equal(MFGSweepSortEvery(&l), 64);
-  assert_int_equal(MFGSweepAgentBytes(&l), plain + 2 * 8000000 + 12000000 + 4 * 65537);
+  assert_int_equal(MFGSweepAgentBytes(&l, l.agents), plain + 2 * 8000000 + 12000000 + 4 * 65537);
   l.single = PETSC_TRUE;
-  assert_int_equal(MFGSweepAgentBytes(&l), plain / 2 + 2 * 8000000 + 12000000 + 4 * 65537);
+  assert_int_equal(MFGSweepAgentBytes(&l, l.agents),
+                   plain / 2 + 2 * 8000000 + 12000000 + 4 * 65537);
   l.deviation = 3. / 256; /* 147 kB 3 sqrt(16) = 1.8 MB */
   assert_int_equal(MFGSweepSortEvery(&l), 16);
   l.deviation = 9. / 256;
@@ -163,7 +164,7 @@ static void LargeFieldsAreSorted(void **state) {
   assert_int_equal(MFGSweepSortEvery(&l), 5);
   l.sort_every = MFG_SORT_NEVER;
   assert_int_equal(MFGSweepSortEvery(&l), 0);
-  assert_int_equal(MFGSweepAgentBytes(&l), plain / 2);
+  assert_int_equal(MFGSweepAgentBytes(&l, l.agents), plain / 2);
   l.sort_every = MFG_SORT_AUTO;
   l.whole.cells[0] = l.whole.cells[1] = 64;
   assert_int_equal(MFGSweepSortEvery(&l), 0);

@@ -5,11 +5,13 @@ runs of the program, whose errors and orders are known.
 """
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 
 try:
+    import h5py
     import matplotlib.image
     import numpy as np
 except ImportError as error:
@@ -101,6 +103,62 @@ def check_orders(out):
     assert "--program" in call("convergence.py", case, "--seeds", "1", "2", "--program", f"{out}/absent", code=1)
 
 
+def table(text, **columns):
+    """Rows of a printed table as dictionaries, those whose columns have the values asked for."""
+    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    rows = [dict(zip(lines[0], line)) for line in lines[2:]]
+    return [row for row in rows if all(row[k] == v for k, v in columns.items())]
+
+
+def check_scaling(out):
+    """Predicted seconds are bytes over a bandwidth, agents over a rate and messages times a latency, each alone where
+    the others are nothing; of measured ones, runs of known seconds have known efficiencies."""
+    case = os.path.join(inputs, "torus_2d.yaml")
+    predict = ["predict", case, "--program", program, "--markdown", "--out", f"{out}/s.png"]
+    weak = [*predict, "--weak", "--cells", "32", "32", "--agents", "1e4", "--steps", "10", "--ranks", "1", "4", "16"]
+    def figures(rate, nvlink, infiniband, latency):
+        return ["--agent-rate", rate, "--nvlink", nvlink, "--infiniband", infiniband, "--latency", latency]
+    rows = table(call("scaling.py", *weak, *figures("1e7", "1e30", "1e30", "0")))
+    assert len(rows) == 6 and all(row["ms a step"] == "1" and row["efficiency"] == "100.0%" for row in rows), rows
+    assert [row["cells"] for row in rows] == [s for n in (32, 64, 128) for s in 2 * [f"{n} x {n}"]], rows
+    for row in table(call("scaling.py", *weak, *figures("1e30", "2", "1", "0"))):
+        sent = float(row["MB sent a step"].replace(",", "")) / (2 if row["ranks"] == "4" else 1)  # 1 GB/s is 1 MB a millisecond
+        assert abs(float(row["ms a step"]) - sent) <= 0.01 * sent + 1e-9 and (sent > 0) == (row["ranks"] != "1"), row
+    rows = table(call("scaling.py", *weak, *figures("1e30", "1e30", "1e30", "1000")), ranks="16")
+    assert [row["ms a step"] for row in rows] == ["8", "4"], rows  # 2 log2(16) stages; messages to four neighbours
+    # 16 ranks of 128^2 cells reduce (levels/steps) 8 bytes for every moment and marginal, and gather the drift.
+    said = dict(line.split(": ", 1) for line in subprocess.run(
+        [program, "run", case, "--dry-run", "--ranks", "16", "--set", "domain.cells=[128,128]", "--set",
+         "time.steps=10", "--set", "density.bandwidth=[0.015625,0.015625]", "--set", "agents.count=160000"],
+        capture_output=True, text=True, check=True).stdout.splitlines())
+    moved = 2 * 15 / 16 * float(said["replicated.middle.reduction"]) + 15 * 2 * 32 * 32 * 8
+    row = table(call("scaling.py", *weak), ranks="16", division="replicated")[0]
+    assert abs(float(row["MB sent a step"]) * 1e6 / moved - 1) < 0.01, (row, moved)
+    # The case as it is on more ranks: shares of the agents, boxes too narrow named.
+    text = call("scaling.py", *predict, "--strong", "--ranks", "1", "2", "256", *figures("1e30", "1e30", "1e30", "0"),
+                "--set", "domain.cells=[64,64]", "--set", "density.bandwidth=[0.05,0.05]")
+    assert "256 ranks: domain is not possible: boxes of 4 cells" in text, text
+    assert table(text, ranks="256", division="domain")[0]["ms a step"] == "-", text
+    assert len(np.unique(picture(f"{out}/s.png"), axis=0)) > 50
+    assert "--weak needs" in call("scaling.py", *predict, "--weak", code=2)
+    assert "exit code 65" in call("scaling.py", "predict", f"{out}/absent.yaml", "--strong", "--program", program, code=1)
+    run("torus_1d", f"{out}/one", "domain.cells=[20]", "time.steps=5", "agents.count=1000")
+    for ranks, agents, factor in ((2, 1000, 0.5), (4, 1000, 0.5), (8, 8000, 2.0)):
+        os.mkdir(f"{out}/scaled{ranks}")
+        shutil.copy(f"{out}/one/result.h5", f"{out}/scaled{ranks}")
+        with h5py.File(f"{out}/scaled{ranks}/result.h5", "a") as f:
+            f.attrs["ranks"], f.attrs["agents"] = ranks, agents
+            for name in ("hjb", "particles", "density", "other"):
+                f[f"convergence/seconds_{name}"][:] *= factor
+    text = call("scaling.py", "measure", f"{out}/scaled8", f"{out}/one", f"{out}/scaled4", f"{out}/scaled2", "--markdown",
+                "--out", f"{out}/m.png")
+    assert [(row["ranks"], row["speed-up"], row["efficiency"]) for row in table(text)] == [
+        ("1", "1.000", "100.0%"), ("2", "2.000", "100.0%"), ("4", "2.000", "50.0%"), ("8", "4.000", "50.0%")], text
+    assert len(np.unique(picture(f"{out}/m.png"), axis=0)) > 50
+    assert "same number" in call("scaling.py", "measure", f"{out}/one", f"{out}/one", code=1)
+    assert "two results" in call("scaling.py", "measure", f"{out}/one", code=2)
+
+
 def check_planes():
     """Integrals and slices of the 3D crowd, whose density is a product: each plane holds the other two factors."""
     sys.path.insert(0, scripts)
@@ -165,9 +223,10 @@ with tempfile.TemporaryDirectory() as out:
     assert "no such file" in call("info.py", f"{out}/absent.h5", code=1)
     assert "not an HDF5 file" in call("info.py", __file__, code=1)
     assert "apt install python3-h5py" in call("info.py", f"{data}/1d", code=1, env=True)
-    for script in ("plot.py", "animate.py", "compare.py", "convergence.py", "info.py"):
+    for script in ("plot.py", "animate.py", "compare.py", "convergence.py", "info.py", "scaling.py"):
         assert "usage" in call(script, "--help")
     check_runs(out)
+    check_scaling(out)
     check_known_error(out)
     check_orders(out)
 print("ok")

@@ -7,6 +7,7 @@ laws under a given drift, stop reasons, exit codes.
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -113,6 +114,34 @@ def case_traffic(ranks, tmp):
                      for text in (said, counted)]
             assert lines[0] == lines[1] and len(lines[0]) == ranks, (case, way, lines)
             assert ("halo 0.0" in lines[0][0]) == (way == "replicated"), lines
+
+
+# Each grows by more than 100 MB: by flows, moments and paths, by moments, by moments of a chunk, by agents.
+LARGE = {"peer_1d": ("domain.cells=[4000]", "time.steps=250", "agents.count=20000", "density.bandwidth=0.01",
+                     "output.particles=20000",
+                     "equilibrium.max_iterations=3"),
+         "torus_2d": ("domain.cells=[72,72]", "time.steps=100", "agents.count=20000", "density.bandwidth=0.04",
+                      "equilibrium.max_iterations=2"),
+         "torus_3d": ("domain.cells=[32,20,20]", "agents.count=20000", "density.bandwidth=[0.03,0.1,0.1]",
+                      "time.steps=30", "equilibrium.max_iterations=2"),
+         "noflux_2d": ("domain.cells=[100,80]", "time.steps=4", "agents.count=4000000", "density.bandwidth=0.04",
+                       "output.control=true", "equilibrium.method=picard", "equilibrium.max_iterations=1")}
+
+
+def case_memory(ranks, tmp):
+    """The memory that a dry run predicts is what a run of it holds beyond the program's own, within 20%."""
+    for case, sets in LARGE.items():
+        for way in ("replicated", "domain")[:ranks]:
+            sets_of_way = sets + (f"parallel.decomposition={way}",)
+            said = run(case, tmp / "x", *sets_of_way, ranks=ranks, options=("--dry-run",))
+            done = run(case, tmp / "x", *sets_of_way, ranks=ranks, expect=2)
+            predicted = float(re.search(r"^memory of the fullest rank.* together ([\d.]+);", said, re.M).group(1))
+            measured, again = map(float, re.search(
+                r"^memory of a rank, MB: at most ([\d.]+), predicted ([\d.]+);", done, re.M).groups())
+            print(f"{case} {way} on {ranks} ranks: predicted {predicted} MB, measured {measured} MB", flush=True)
+            assert again == predicted, (case, way, predicted, again)
+            assert measured > 100 or (case, way, ranks) == ("noflux_2d", "replicated", 2), (case, way, measured)
+            assert abs(predicted / measured - 1) <= 0.2, (case, way, predicted, measured)
 
 
 def case_narrow_boxes(ranks, tmp):
@@ -706,6 +735,54 @@ def case_dry_run(ranks, tmp):
     assert "valid" in run("crowd_2d", tmp / "x", ranks=ranks, options=("--validate",))
     text = run("crowd_2d", tmp / "x", ranks=ranks, options=("--dry-run",))
     assert "memory" in text and "disk" in text and not (tmp / "x").exists()
+    for case, sets in FIXED.items():
+        for way in ("replicated", "domain"):
+            for n in range(1, ranks + 1):
+                check_ranks(case, sets + (f"parallel.decomposition={way}",), way, n, tmp)
+    text = run("noflux_2d", tmp / "x", "density.bandwidth=0.4", options=("--dry-run", "--ranks", "64"))
+    assert "domain.possible: no; boxes of" in text and "domain.middle" not in text, text
+    text = run("noflux_2d", tmp / "x", "domain.cells=[3,4]", expect=75, options=("--dry-run", "--ranks", "13"))
+    assert "start at most 12 ranks" in text and not (tmp / "x").exists(), text
+    # The middle of three by three boxes between walls has neighbours on all sides, a corner on two.
+    said = keys(run("noflux_2d", tmp / "x", "domain.cells=[60,60]", options=("--dry-run", "--ranks", "9")))
+    assert said["replicated.middle.rank"] == "4" and said["replicated.middle.value_ghosts"] == str(4 * 20 * 8), said
+    assert said["replicated.largest.rank"] == "0" and said["replicated.largest.value_ghosts"] == str(2 * 20 * 8), said
+    # What one process can say of 1,024 ranks: a hundred agents each, in boxes of 32^2 cells with eight neighbours.
+    large = run("torus_2d", tmp / "x", "domain.cells=[1024,1024]", "agents.count=102400", "time.steps=10",
+                "agents.initial_density=1", "density.bandwidth=0.002", options=("--dry-run", "--ranks", "1024"))
+    said = keys(large)
+    assert said["divisions"] == "32 x 32" and float(said["imbalance"]) == 1, large
+    assert said["domain.middle.cells"] == "1024" and said["domain.middle.agents"] == "100", large
+    # Moments of 8 bytes on the rim that a kernel of 2.048 cells reaches, and two components of the drift on one
+    # of a cell; at level 0 there are moments too.
+    radius = int(np.ceil(2.048 * np.sqrt(-2 * np.log(1e-7)) - 0.5))
+    rims = 11 / 10 * ((32 + 2 * radius)**2 - 32**2) * int(said["moments_per_cell"]) + 2 * (34**2 - 32**2)
+    assert abs(float(said["domain.middle.halo"]) - 8 * rims) < 1, (said["domain.middle.halo"], 8 * rims)
+    assert int(said["initial_density"]) == 16 * 1024**2 and said["domain.middle.value_ghosts"] == str(4 * 32 * 8)
+
+
+def keys(text):
+    return dict(line.split(": ", 1) for line in text.splitlines())
+
+
+def check_ranks(case, sets, way, ranks, tmp):
+    """--dry-run --ranks N says of its two ranks what a dry run on N ranks says of them."""
+    said = keys(run(case, tmp / "x", *sets, options=("--dry-run", f"--ranks={ranks}")))
+    plain = run(case, tmp / "x", *sets, ranks=ranks, options=("--dry-run",))
+    boxes = re.findall(r"^  rank (\d+): cells (.*)$", plain, re.M)
+    sent = re.findall(r"sends per step: halo ([\d.]+), migration ([\d.]+), reductions ([\d.]+), gathers ([\d.]+)", plain)
+    memory = float(re.search(r"^memory of the fullest rank.* together ([\d.]+);", plain, re.M).group(1))
+    agents = int(re.search(r"at most (\d+) agents a rank", plain).group(1))
+    assert len(boxes) == ranks and len(sent) == (ranks if ranks > 1 else 0), plain
+    assert abs(int(said[f"{way}.largest.memory"]) / 1e6 - memory) < 0.051, (case, way, ranks, memory, said)
+    assert 0 <= agents - int(said[f"{way}.largest.agents"]) < 0.2 * agents, (case, way, ranks, agents, said)
+    assert way == "domain" or int(said[f"{way}.largest.agents"]) == agents
+    for name in ("middle", "largest"):
+        rank = int(said[f"{way}.{name}.rank"])
+        cells = np.prod([int(b) - int(a) for a, b in re.findall(r"\[(\d+), (\d+)\)", boxes[rank][1])])
+        assert int(said[f"{way}.{name}.cells"]) == cells, (case, way, ranks, boxes)
+        for key, value in zip(("halo", "migration", "reduction", "gather"), sent[rank] if sent else ()):
+            assert abs(float(said[f"{way}.{name}.{key}"]) - float(value)) < 0.051, (case, way, ranks, key, value)
 
 
 def main():
