@@ -1,17 +1,7 @@
-#include "app/problem.h"
+#include "app/bench.h"
+
 #include "app/progress.h"
 #include "app/run.h"
-#include "solvers/exchange.h"
-#include "solvers/particles.h"
-
-#define LATER_CALLS 5
-
-/* Wall seconds of the first call of a piece of work and the median of later ones. */
-typedef struct {
-  double first, later;
-} Timing;
-
-typedef PetscErrorCode (*Work)(void *context);
 
 static int CompareSeconds(const void *a, const void *b) {
   const double x = *(const double *)a, y = *(const double *)b;
@@ -19,7 +9,7 @@ static int CompareSeconds(const void *a, const void *b) {
 }
 
 /* The ranks start together and the slowest counts. */
-static PetscErrorCode TimeOnce(MPI_Comm comm, Work work, void *context, double *seconds) {
+static PetscErrorCode TimeOnce(MPI_Comm comm, MFGBenchWork work, void *context, double *seconds) {
   PetscLogDouble t0, t1;
 
   PetscFunctionBeginUser;
@@ -32,25 +22,21 @@ static PetscErrorCode TimeOnce(MPI_Comm comm, Work work, void *context, double *
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode TimeWork(MPI_Comm comm, Work work, void *context, Timing *timing) {
-  double later[LATER_CALLS];
+PetscErrorCode MFGBenchTimeWork(MPI_Comm comm, MFGBenchWork work, void *context,
+                                MFGBenchTiming *timing) {
+  double later[MFG_BENCH_LATER_CALLS];
 
   PetscFunctionBeginUser;
   PetscCall(TimeOnce(comm, work, context, &timing->first));
-  for (int i = 0; i < LATER_CALLS; i++) PetscCall(TimeOnce(comm, work, context, &later[i]));
-  qsort(later, LATER_CALLS, sizeof *later, CompareSeconds);
-  timing->later = later[LATER_CALLS / 2];
+  for (int i = 0; i < MFG_BENCH_LATER_CALLS; i++)
+    PetscCall(TimeOnce(comm, work, context, &later[i]));
+  qsort(later, MFG_BENCH_LATER_CALLS, sizeof *later, CompareSeconds);
+  timing->later = later[MFG_BENCH_LATER_CALLS / 2];
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* A shipped case with changes, ready to be solved. */
-typedef struct {
-  MFGConfig *config;
-  MFGProblem problem;
-} Case;
-
-static PetscErrorCode CaseCreate(MPI_Comm comm, const char *name, int count,
-                                 const char *const sets[], Case *c) {
+PetscErrorCode MFGBenchCaseCreate(MPI_Comm comm, const char *name, int count,
+                                  const char *const sets[], MFGBenchCase *c) {
   char path[PETSC_MAX_PATH_LEN];
   MFGConfigErrors errors = {0};
 
@@ -62,320 +48,10 @@ static PetscErrorCode CaseCreate(MPI_Comm comm, const char *name, int count,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode CaseDestroy(Case *c) {
+PetscErrorCode MFGBenchCaseDestroy(MFGBenchCase *c) {
   PetscFunctionBeginUser;
   PetscCall(MFGProblemDestroy(&c->problem));
   PetscCall(MFGConfigDestroy(&c->config));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* A forward sweep of a case's agents under a drift that turns with x and t. */
-typedef struct {
-  const MFGProblem *problem;
-  MFGParticles particles;
-  MFGDensityPlan plan;
-  double *M;
-  MFGSampleStatistics *statistics;
-} Sweep;
-
-static PetscErrorCode SweepDrift(void *context, int begin, int end, double *drift) {
-  const MFGProblem *p = ((Sweep *)context)->problem;
-  const MFGBlock *b = &p->grid.block;
-
-  PetscFunctionBeginUser;
-  for (int n = begin; n < end; n++)
-    for (int k = 0; k < b->dim; k++)
-      for (int64_t c = 0; c < MFGBlockOwned(b); c++) {
-        const int64_t at[3] = {c % b->count[0], c / b->count[0] % b->count[1],
-                               c / b->count[0] / b->count[1]};
-        const double s = ((double)at[k] + b->start[k] + 0.5) / b->cells[k];
-        *drift++ = (0.5 - s) * (1 + 0.5 * n / p->spec.steps);
-      }
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode SweepWork(void *context) {
-  Sweep *s = (Sweep *)context;
-
-  PetscFunctionBeginUser;
-  PetscCall(MFGParticlesSweep(s->particles, s->plan, 0, SweepDrift, s, s->M, s->statistics));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* `cells` of bandwidth on every axis and level; halvings NULL: boxes as the plan chooses. */
-static PetscErrorCode SweepCreate(const MFGProblem *p, MFGDensityMethod method, double tolerance,
-                                  double cells, const int *halvings, int sort_every, Sweep *s) {
-  const MFGBlock *b = &p->grid.block;
-  const int levels = p->spec.steps + 1;
-  const MFGParticlesSpec spec = {.count = p->spec.agents,
-                                 .seed = p->spec.seed,
-                                 .sampling = p->spec.sampling,
-                                 .initial_density = p->initial_density,
-                                 .nu = p->spec.nu,
-                                 .dt = p->spec.horizon / p->spec.steps,
-                                 .steps = p->spec.steps,
-                                 .decomposition = p->spec.decomposition,
-                                 .single = p->spec.single,
-                                 .sort_every = sort_every};
-  double *h;
-
-  PetscFunctionBeginUser;
-  s->problem = p;
-  PetscCall(PetscMalloc1(levels * b->dim, &h));
-  for (int i = 0; i < levels * b->dim; i++) h[i] = cells * b->spacing[i % b->dim];
-  PetscCall(MFGParticlesCreate(&p->grid, p->backend, &spec, &s->particles));
-  PetscCall(MFGDensityPlanCreateHalved(&p->grid, p->backend, method, p->spec.agents, tolerance,
-                                       levels, h, halvings, &s->plan));
-  PetscCall(PetscFree(h));
-  PetscCall(PetscMalloc2(levels * MFGBlockOwned(b), &s->M, levels, &s->statistics));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode SweepDestroy(Sweep *s) {
-  PetscFunctionBeginUser;
-  PetscCall(MFGParticlesDestroy(&s->particles));
-  PetscCall(MFGDensityPlanDestroy(&s->plan));
-  PetscCall(PetscFree2(s->M, s->statistics));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* max |a - b| / max b over all levels and cells. */
-static PetscErrorCode Difference(const MFGProblem *p, const double *a, const double *b,
-                                 double *value) {
-  const int64_t n = (p->spec.steps + 1) * MFGBlockOwned(&p->grid.block);
-  double tops[2] = {0};
-
-  PetscFunctionBeginUser;
-  for (int64_t i = 0; i < n; i++) {
-    tops[0] = PetscMax(tops[0], fabs(a[i] - b[i]));
-    tops[1] = PetscMax(tops[1], b[i]);
-  }
-  PetscCall(MFGGridMax(&p->grid, 2, tops));
-  *value = tops[0] / tops[1];
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* One row of the density tables; reference NULL: no direct sum to compare with. */
-static PetscErrorCode PrintRow(MPI_Comm comm, const char *label, const MFGMomentShape *shape,
-                               const Timing *t, const Timing *reference, double work,
-                               double difference) {
-  char ratio[32] = "-", agreement[32] = "-", boxes[32] = "-";
-
-  PetscFunctionBeginUser;
-  if (reference) {
-    snprintf(ratio, sizeof ratio, "%.1f", reference->later / t->later);
-    snprintf(agreement, sizeof agreement, "%.1e", difference);
-  }
-  if (shape) snprintf(boxes, sizeof boxes, "%d in %d", shape->order, MFGMomentBoxes(shape));
-  PetscCall(MFGSay(comm, "  %-17s %8s %10.2f %10.2f %14.2f %12s  %10s\n", label, boxes,
-                   1e3 * t->first, 1e3 * t->later, 1e9 * t->later / work, ratio, agreement));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* Moments at three tolerances, beside the direct sum where it is affordable, on one case. */
-static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *name, int count,
-                                     const char *const sets[], PetscBool direct) {
-  const double tolerances[] = {1e-6, 1e-10, 1e-14};
-  Case c;
-  Sweep exact, sweep;
-  Timing timing, reference;
-  char cells[64];
-
-  PetscFunctionBeginUser;
-  PetscCall(CaseCreate(comm, name, count, sets, &c));
-  const MFGProblem *p = &c.problem;
-  MFGCellsText(p->grid.block.dim, p->grid.block.cells, sizeof cells, cells);
-  const double work = (double)p->spec.agents * p->spec.steps;
-  PetscCall(
-      PetscPrintf(comm,
-                  "%s: %lld agents, %s cells, %d steps, h = 2 cells; %s (%s)\n"
-                  "  density            order in   first ms   later ms  ns/agent-step  direct/this"
-                  "  difference\n",
-                  name, (long long)p->spec.agents, cells, p->spec.steps,
-                  MFGDecompositionName(p->spec.decomposition), p->model.reason));
-  if (direct) {
-    PetscCall(SweepCreate(p, MFG_DENSITY_DIRECT, 1e-6, 2, NULL, MFG_SORT_AUTO, &exact));
-    PetscCall(TimeWork(comm, SweepWork, &exact, &reference));
-    PetscCall(PrintRow(comm, "direct sum", NULL, &reference, &reference, work, 0));
-  }
-  /* In two and three dimensions also without sorting the agents by cell; where the plan halves
-   * cells, the same with whole ones beside it. */
-  for (int i = p->grid.block.dim > 1 ? -1 : 0, whole = 0; i < 3; i += !whole) {
-    const double tolerance = tolerances[PetscMax(i, 0)];
-    const int none[MFG_MAX_DIM] = {0};
-    double difference = 0;
-    char label[32];
-    PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, tolerance, 2, whole ? none : NULL,
-                          i < 0 ? MFG_SORT_NEVER : MFG_SORT_AUTO, &sweep));
-    PetscCall(TimeWork(comm, SweepWork, &sweep, &timing));
-    if (direct) PetscCall(Difference(p, sweep.M, exact.M, &difference));
-    snprintf(label, sizeof label, i < 0 ? "unsorted %.0e" : "moments %.0e", tolerance);
-    const MFGMomentShape shape = MFGDensityPlanShape(sweep.plan);
-    PetscCall(PrintRow(comm, label, &shape, &timing, direct ? &reference : NULL, work, difference));
-    PetscCall(SweepDestroy(&sweep));
-    whole = MFGMomentBoxes(&shape) > 1;
-  }
-  if (direct) PetscCall(SweepDestroy(&exact));
-  PetscCall(CaseDestroy(&c));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode BenchSweep(MPI_Comm comm) {
-  /* Long in x: half of it is wider than the kernel reaches at the tightest tolerance. */
-  const char *replicated[] = {"time.steps=10", "parallel.decomposition=replicated",
-                              "domain.cells=[48,24,24]"};
-  const char *domain[] = {"time.steps=10", "parallel.decomposition=domain",
-                          "domain.cells=[48,24,24]"};
-  PetscMPIInt size;
-
-  PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_size(comm, &size));
-  PetscCall(BenchSweepCase(comm, "reference_1d", 0, NULL, PETSC_TRUE));
-  PetscCall(BenchSweepCase(comm, "crowd_2d_large", 2, replicated, PETSC_FALSE));
-  PetscCall(BenchSweepCase(comm, "torus_3d", 3, replicated, PETSC_FALSE));
-  if (size == 1) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(BenchSweepCase(comm, "crowd_2d_large", 2, domain, PETSC_FALSE));
-  PetscCall(BenchSweepCase(comm, "torus_3d", 3, domain, PETSC_FALSE));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* One density estimate of agents that stand still: deposit and convolution, or the direct sum. */
-typedef struct {
-  const MFGProblem *problem;
-  MFGDensityPlan plan;
-  MFGAgentRange agents; /* this rank's */
-  int64_t *moments, moment_count;
-  double *density;
-} Estimate;
-
-static PetscErrorCode EstimateWork(void *context) {
-  Estimate *e = (Estimate *)context;
-  const MFGProblem *p = e->problem;
-
-  PetscFunctionBeginUser;
-  if (MFGDensityPlanMethod(e->plan) == MFG_DENSITY_DIRECT) {
-    PetscCall(MFGDensityDirect(e->plan, 0, &e->agents, e->density));
-    PetscFunctionReturn(PETSC_SUCCESS);
-  }
-  const MFGMomentShape shape = MFGDensityPlanShape(e->plan);
-  MFGBlock domain = p->grid.block;
-  for (int k = 0; k < MFG_MAX_DIM; k++) {
-    domain.start[k] = 0;
-    domain.count[k] = domain.cells[k];
-  }
-  PetscCall(PetscArrayzero(e->moments, e->moment_count));
-  PetscCall(MFGBackendDeposit(p->backend, &domain, &e->agents, &shape, NULL, e->moments));
-  PetscCall(MFGExchangeSumInt64(p->grid.world, e->moment_count, e->moments));
-  PetscCall(MFGDensityEvaluate(e->plan, 0, NULL, NULL, e->moments, e->density));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode EstimateCreate(const MFGProblem *p, const MFGAgentRange *agents,
-                                     MFGDensityMethod method, double tolerance, const int *halvings,
-                                     Estimate *e) {
-  const MFGBlock *b = &p->grid.block;
-  double h[MFG_MAX_DIM];
-
-  PetscFunctionBeginUser;
-  for (int k = 0; k < b->dim; k++) h[k] = 2 * b->spacing[k];
-  e->problem = p;
-  e->agents = *agents;
-  PetscCall(MFGDensityPlanCreateHalved(&p->grid, p->backend, method, p->spec.agents, tolerance, 1,
-                                       h, halvings, &e->plan));
-  const MFGMomentShape shape = MFGDensityPlanShape(e->plan);
-  e->moment_count = MFGBlockCells(b) * MFGMomentNumbers(b->dim, &shape);
-  PetscCall(PetscMalloc2(e->moment_count, &e->moments, MFGBlockOwned(b), &e->density));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode EstimateDestroy(Estimate *e) {
-  PetscFunctionBeginUser;
-  PetscCall(MFGDensityPlanDestroy(&e->plan));
-  PetscCall(PetscFree2(e->moments, e->density));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* This rank's share of a case's agents, as they stand at t = 0. */
-static PetscErrorCode Standing(const MFGProblem *p, MFGAgentRange *agents) {
-  const int dim = p->grid.block.dim;
-  const int64_t n = p->spec.agents;
-  Sweep s;
-  PetscMPIInt rank, size;
-  double *path;
-  int64_t *id;
-
-  PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_rank(p->grid.world, &rank));
-  PetscCallMPI(MPI_Comm_size(p->grid.world, &size));
-  PetscCall(SweepCreate(p, MFG_DENSITY_MOMENTS, 1e-3, 2, NULL, MFG_SORT_NEVER, &s));
-  PetscCall(PetscMalloc2((p->spec.steps + 1) * n * dim, &path, n, &id));
-  PetscCall(MFGParticlesPaths(s.particles, 0, SweepDrift, &s, n, path, id));
-  *agents = (MFGAgentRange){.first_id = n * rank / size, .id_stride = 1};
-  agents->count = n * (rank + 1) / size - agents->first_id;
-  for (int k = 0; k < dim; k++) {
-    PetscCall(PetscMalloc1(agents->count, &agents->position[k]));
-    for (int64_t i = 0; i < agents->count; i++)
-      agents->position[k][i] = path[(agents->first_id + i) * dim + k];
-  }
-  PetscCall(PetscFree2(path, id));
-  PetscCall(SweepDestroy(&s));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *name, int count,
-                                   const char *const sets[]) {
-  const double tolerances[] = {1e-6, 1e-10, 1e-14};
-  Case c;
-  MFGAgentRange agents;
-  Estimate exact, e;
-  Timing timing, reference;
-  char cells[64];
-
-  PetscFunctionBeginUser;
-  PetscCall(CaseCreate(comm, name, count, sets, &c));
-  const MFGProblem *p = &c.problem;
-  MFGCellsText(p->grid.block.dim, p->grid.block.cells, sizeof cells, cells);
-  PetscCall(Standing(p, &agents));
-  PetscCall(MFGSay(comm,
-                   "one estimate: %lld agents, %s cells, h = 2 cells\n"
-                   "  density            order in   first ms   later ms       ns/agent  direct/this"
-                   "  difference\n",
-                   (long long)p->spec.agents, cells));
-  PetscCall(EstimateCreate(p, &agents, MFG_DENSITY_DIRECT, 1e-6, NULL, &exact));
-  PetscCall(TimeWork(comm, EstimateWork, &exact, &reference));
-  PetscCall(PrintRow(comm, "direct sum", NULL, &reference, &reference, (double)p->spec.agents, 0));
-  for (int i = 0, whole = 0; i < 3; i += !whole) {
-    const int none[MFG_MAX_DIM] = {0};
-    double tops[2] = {0};
-    char label[32];
-    PetscCall(
-        EstimateCreate(p, &agents, MFG_DENSITY_MOMENTS, tolerances[i], whole ? none : NULL, &e));
-    PetscCall(TimeWork(comm, EstimateWork, &e, &timing));
-    for (int64_t k = 0; k < MFGBlockOwned(&p->grid.block); k++) {
-      tops[0] = PetscMax(tops[0], fabs(e.density[k] - exact.density[k]));
-      tops[1] = PetscMax(tops[1], exact.density[k]);
-    }
-    PetscCall(MFGGridMax(&p->grid, 2, tops));
-    snprintf(label, sizeof label, "moments %.0e", tolerances[i]);
-    const MFGMomentShape shape = MFGDensityPlanShape(e.plan);
-    PetscCall(PrintRow(comm, label, &shape, &timing, &reference, (double)p->spec.agents,
-                       tops[0] / tops[1]));
-    PetscCall(EstimateDestroy(&e));
-    whole = MFGMomentBoxes(&shape) > 1;
-  }
-  PetscCall(EstimateDestroy(&exact));
-  for (int k = 0; k < p->grid.block.dim; k++) PetscCall(PetscFree(agents.position[k]));
-  PetscCall(CaseDestroy(&c));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode BenchKDE(MPI_Comm comm) {
-  const char *one[] = {"time.steps=1"};
-  const char *two[] = {"time.steps=1", "agents.count=20000", "domain.cells=[64,64]"};
-
-  PetscFunctionBeginUser;
-  PetscCall(BenchKDECase(comm, "reference_1d", 1, one));
-  PetscCall(BenchKDECase(comm, "crowd_2d", 3, two));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -415,7 +91,7 @@ typedef struct {
 
 /* Times the sweep with the options in force: one call, or a first and later ones. */
 static PetscErrorCode TimeBackward(MPI_Comm comm, const MFGProblem *p, PetscBool once, Backward *b,
-                                   Timing *timing) {
+                                   MFGBenchTiming *timing) {
   const MFGEquilibriumSpec *s = &p->spec;
   const MFGHJBSpec spec = {.dt = s->horizon / s->steps,
                            .nu = s->nu,
@@ -430,14 +106,14 @@ static PetscErrorCode TimeBackward(MPI_Comm comm, const MFGProblem *p, PetscBool
     PetscCall(TimeOnce(comm, BackwardWork, b, &timing->first));
     timing->later = timing->first;
   } else {
-    PetscCall(TimeWork(comm, BackwardWork, b, timing));
+    PetscCall(MFGBenchTimeWork(comm, BackwardWork, b, timing));
   }
   PetscCall(MFGHJBDestroy(&b->hjb));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode PrintBackward(MPI_Comm comm, const BackwardCase *row, const char *solver,
-                                    const Backward *b, const Timing *t, double plain) {
+                                    const Backward *b, const MFGBenchTiming *t, double plain) {
   const MFGProblem *p = b->problem;
   const int steps = p->spec.steps;
   char ratio[32] = "-", cells[64];
@@ -453,14 +129,14 @@ static PetscErrorCode PrintBackward(MPI_Comm comm, const BackwardCase *row, cons
 }
 
 static PetscErrorCode BenchHJBCase(MPI_Comm comm, const BackwardCase *row) {
-  Case c;
+  MFGBenchCase c;
   Backward b = {0};
-  Timing plain = {0}, timing;
+  MFGBenchTiming plain = {0}, timing;
   int count = 0;
 
   PetscFunctionBeginUser;
   while (row->sets[count]) count++;
-  PetscCall(CaseCreate(comm, row->name, count, row->sets, &c));
+  PetscCall(MFGBenchCaseCreate(comm, row->name, count, row->sets, &c));
   const MFGEquilibriumSpec *s = &c.problem.spec;
   const int64_t owned = MFGBlockOwned(&c.problem.grid.block);
   const PetscBool large = (PetscBool)(MFGBlockCells(&c.problem.grid.block) > 100000);
@@ -478,7 +154,7 @@ static PetscErrorCode BenchHJBCase(MPI_Comm comm, const BackwardCase *row) {
   PetscCall(
       PrintBackward(comm, row, row->cycles ? "multigrid" : "direct", &b, &timing, plain.later));
   PetscCall(PetscFree3(b.m, b.terminal, b.U));
-  PetscCall(CaseDestroy(&c));
+  PetscCall(MFGBenchCaseDestroy(&c));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -563,36 +239,36 @@ static PetscErrorCode BenchCouplings(MPI_Comm comm) {
                           "equilibrium.damping=0.5"};
     double seconds;
     Solve s;
-    Case c;
+    MFGBenchCase c;
     snprintf(constant, sizeof constant, "constants.kappa=%g", kappas[i / 2]);
     snprintf(strength, sizeof strength, "running_cost.coupling.strength=%g", kappas[i / 2]);
     snprintf(method, sizeof method, "equilibrium.method=%s", methods[i % 2]);
-    PetscCall(CaseCreate(comm, "torus_1d", PETSC_STATIC_ARRAY_LENGTH(sets), sets, &c));
+    PetscCall(MFGBenchCaseCreate(comm, "torus_1d", PETSC_STATIC_ARRAY_LENGTH(sets), sets, &c));
     s.problem = &c.problem;
     PetscCall(TimeOnce(comm, SolveWork, &s, &seconds));
     PetscCall(MFGSay(comm, "  %8g  %-9s %7d %11lld %9.3f  %s\n", kappas[i / 2], methods[i % 2],
                      s.outcome.iterations, (long long)s.outcome.products, seconds,
                      s.outcome.reason == MFG_STOP_CONVERGED ? "below 1e-9" : "NOT CONVERGED"));
-    PetscCall(CaseDestroy(&c));
+    PetscCall(MFGBenchCaseDestroy(&c));
   }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode BenchSolve(MPI_Comm comm) {
   const char *names[] = {"peer_1d", "reference_1d", "torus_1d", "lq_mean_field_1d"};
-  Case c;
-  Timing timing;
+  MFGBenchCase c;
+  MFGBenchTiming timing;
 
   PetscFunctionBeginUser;
   PetscCall(MFGSay(comm, "Whole solves\n  case                first s   later s  outcome\n"));
   for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(names); i++) {
     Solve s;
-    PetscCall(CaseCreate(comm, names[i], 0, NULL, &c));
+    PetscCall(MFGBenchCaseCreate(comm, names[i], 0, NULL, &c));
     s.problem = &c.problem;
-    PetscCall(TimeWork(comm, SolveWork, &s, &timing));
+    PetscCall(MFGBenchTimeWork(comm, SolveWork, &s, &timing));
     PetscCall(MFGSay(comm, "  %-17s %9.3f %9.3f  %s\n", names[i], timing.first, timing.later,
                      s.outcome.message));
-    PetscCall(CaseDestroy(&c));
+    PetscCall(MFGBenchCaseDestroy(&c));
   }
   PetscCall(BenchCouplings(comm));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -603,7 +279,7 @@ PetscErrorCode MFGBench(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *e
     const char *name;
     PetscErrorCode (*bench)(MPI_Comm);
   } benches[] = {
-      {"kde", BenchKDE}, {"sweep", BenchSweep}, {"hjb", BenchHJB}, {"solve", BenchSolve}};
+      {"kde", MFGBenchKDE}, {"sweep", MFGBenchSweep}, {"hjb", BenchHJB}, {"solve", BenchSolve}};
   PetscMPIInt size;
   const MFGBackend *backend;
 
@@ -611,9 +287,9 @@ PetscErrorCode MFGBench(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *e
   *exit_code = MFG_EXIT_SUCCESS;
   PetscCallMPI(MPI_Comm_size(comm, &size));
   PetscCall(MFGBackendGet(comm, "auto", &backend));
-  PetscCall(
-      PetscPrintf(comm, "%d rank%s, backend %s (%s); later: median of %d calls after the first\n",
-                  (int)size, size > 1 ? "s" : "", backend->name, backend->detail, LATER_CALLS));
+  PetscCall(PetscPrintf(
+      comm, "%d rank%s, backend %s (%s); later: median of %d calls after the first\n", (int)size,
+      size > 1 ? "s" : "", backend->name, backend->detail, MFG_BENCH_LATER_CALLS));
   for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(benches); i++) {
     PetscBool wanted = (PetscBool)(cli->name_count == 0);
     for (int k = 0; k < cli->name_count; k++)

@@ -30,6 +30,10 @@ void MFGCommandLineHelp(FILE *stream) {
       "      --dry-run --ranks N    the layout of N ranks, without starting them\n"
       "  nashflow verify [CASE]...  exact cases: errors, orders, bounds\n"
       "  nashflow bench [kde|sweep|hjb|solve]...\n"
+      "                             times; of kde and sweep also what the model predicts (hjb and\n"
+      "                             solve: their iterations are known only afterwards)\n"
+      "  nashflow devices           backends, what they do per second here, which division of\n"
+      "                             the agents is predicted to be faster\n"
       "  nashflow help [parameters|PATH]\n"
       "  nashflow --version | --help\n"
       "\n"
@@ -168,6 +172,8 @@ static int TakeName(MFGCommandLine *line, const char *name) {
   }
   if (line->command == MFG_COMMAND_HELP && line->name_count)
     return Fail(line, "help takes one path; see 'nashflow help parameters'");
+  if (line->command == MFG_COMMAND_DEVICES)
+    return Fail(line, "devices takes no names, not '%.100s'", name);
   if (line->command == MFG_COMMAND_BENCH && Index(name, COUNT(benches), benches) < 0)
     return FailUnknown(line, "bench", name, COUNT(benches), benches,
                        "use kde, sweep, hjb or solve");
@@ -177,16 +183,13 @@ static int TakeName(MFGCommandLine *line, const char *name) {
 
 static int TakeCommand(MFGCommandLine *line, const char *word) {
   const MFGCommand command[] = {MFG_COMMAND_RUN, MFG_COMMAND_VERIFY, MFG_COMMAND_BENCH,
-                                MFG_COMMAND_HELP};
+                                MFG_COMMAND_HELP, MFG_COMMAND_DEVICES};
   const int index = Index(word, COUNT(commands), commands);
 
   if (index < 0 && strstr(word, ".yaml"))
     return Fail(line, "unknown command '%.100s'; did you mean 'nashflow run %.100s'?", word, word);
   if (index < 0)
     return FailUnknown(line, "command", word, COUNT(commands), commands, "see 'nashflow --help'");
-  if (!strcmp(word, "devices"))
-    return Fail(line, "devices is not there yet in nashflow " MFG_VERSION
-                      ": everything runs on the CPU; leave it out");
   line->command = command[index];
   return 0;
 }

@@ -21,6 +21,7 @@ typedef enum {
   MFG_COMMAND_VERIFY,
   MFG_COMMAND_BENCH,
   MFG_COMMAND_HELP, /* names[0], if there, is a path or "parameters" */
+  MFG_COMMAND_DEVICES,
   MFG_COMMAND_VERSION
 } MFGCommand;
 

@@ -59,6 +59,9 @@ static PetscErrorCode Dispatch(MPI_Comm comm, const MFGCommandLine *cli, MFGExit
   case MFG_COMMAND_BENCH:
     PetscCall(MFGBench(comm, cli, exit_code));
     break;
+  case MFG_COMMAND_DEVICES:
+    PetscCall(MFGDevices(comm, exit_code));
+    break;
   case MFG_COMMAND_HELP:
     PetscCall(Help(comm, cli, exit_code));
     break;

@@ -108,16 +108,32 @@ MFGSweepLayout MFGProblemLayout(const MFGProblem *p, const MFGBlock *whole,
   return l;
 }
 
-/* Agents by id or by box: as asked for, or as the model says; without any, those of paths by id. */
-static void ChooseDecomposition(MFGProblem *p) {
+/* Agents by id or by box: as asked for, or as the model says; without any, those of paths by id.
+ * Measures only where it decides. */
+static PetscErrorCode ChooseDecomposition(MFGProblem *p) {
+  const int asked = p->config->parallel.decomposition;
   const MFGBlock whole = MFGGridWhole(&p->grid);
 
+  PetscFunctionBeginUser;
   p->layout = MFGProblemLayout(p, &whole, p->grid.divisions);
-  if (MFGProblemOnGrid(p)) return;
-  p->model = MFGDecompositionChoose(&p->layout, p->initial_density);
-  if (p->config->parallel.decomposition)
-    p->model.choice = (MFGDecomposition)(p->config->parallel.decomposition - 1);
+  if (MFGProblemOnGrid(p)) PetscFunctionReturn(PETSC_SUCCESS);
+  p->model = MFGDecompositionChoose(&p->layout, p->initial_density, NULL);
+  if (asked)
+    p->model.choice = (MFGDecomposition)(asked - 1);
+  else if (p->model.possible)
+    PetscCall(MFGProblemPredict(p, &p->layout, &p->model));
   p->layout.decomposition = p->spec.decomposition = p->model.choice;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGProblemPredict(const MFGProblem *p, const MFGSweepLayout *layout,
+                                 MFGDecompositionModel *model) {
+  MFGHints hints;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGHintsMeasure(p->grid.world, p->backend, layout, &hints));
+  *model = MFGDecompositionChoose(layout, p->initial_density, &hints);
+  PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscBool MFGProblemOnGrid(const MFGProblem *p) {
@@ -152,7 +168,7 @@ PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGProblem *p
   p->spec.running = MakeCost(&c->running_cost, running, p->running);
   p->spec.terminal = MakeCost(&c->terminal_cost, terminal, p->terminal);
   p->spec.initial_density = p->initial_density;
-  ChooseDecomposition(p);
+  PetscCall(ChooseDecomposition(p));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -12,7 +12,7 @@ typedef struct {
   MFGEquilibriumSpec spec;
   /* With agents only: */
   MFGSweepLayout layout;       /* of a sweep; the kernel at its widest where a rule chooses it */
-  MFGDecompositionModel model; /* what auto goes by */
+  MFGDecompositionModel model; /* what auto goes by; without seconds where nothing was to choose */
   double *drift, *running, *terminal, *initial_density;
   int64_t memory_before; /* bytes that this rank held before it was created */
 } MFGProblem;
@@ -30,6 +30,10 @@ PetscBool MFGProblemOnGrid(const MFGProblem *problem);
  * or on other divisions; decomposition replicated. */
 MFGSweepLayout MFGProblemLayout(const MFGProblem *problem, const MFGBlock *whole,
                                 const int divisions[MFG_MAX_DIM]);
+
+/* Collective. The model of a layout, perhaps of other ranks, with figures measured now. */
+PetscErrorCode MFGProblemPredict(const MFGProblem *problem, const MFGSweepLayout *layout,
+                                 MFGDecompositionModel *model);
 
 /* Predicted bytes: the memory of one rank at its peak, beyond what the program itself holds, and
  * the result file. */

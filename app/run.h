@@ -8,6 +8,8 @@
 PetscErrorCode MFGRun(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code);
 PetscErrorCode MFGVerify(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code);
 PetscErrorCode MFGBench(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code);
+/* About two seconds of measuring, and a table. */
+PetscErrorCode MFGDevices(MPI_Comm comm, MFGExitCode *exit_code);
 
 /* Collective on comm. The dry run of --ranks: divisions, and what the rank in the middle and the
  * one with the most memory would hold and send, as lines `key: value`. One process does it, on a

@@ -5,7 +5,8 @@
 
 #define CPU_BACKEND(variant, text)                                                                 \
   {                                                                                                \
-    .name = "cpu", .detail = text, .agents = &MFGAgentsOps_CPU_##variant,                          \
+    .name = "cpu", .detail = text, .memory = "host", .dimensions = MFG_MAX_DIM,                    \
+    .single = PETSC_TRUE, .agents = &MFGAgentsOps_CPU_##variant,                                   \
     .density = &MFGDensityOps_CPU_##variant, .grid = &MFGGridOps_CPU_##variant                     \
   }
 
@@ -36,8 +37,7 @@ static const MFGBackend *ChooseCPU(void) {
 
 PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend **backend) {
   PetscFunctionBeginUser;
-  PetscCheck(strcmp(name, "cuda"), comm, PETSC_ERR_SUP,
-             "the backend 'cuda' is not there yet in this version; use 'cpu' or 'auto'");
+  PetscCheck(strcmp(name, "cuda"), comm, PETSC_ERR_SUP, "the backend 'cuda' is " MFG_CUDA_MISSING);
   PetscCheck(!strcmp(name, "auto") || !strcmp(name, "cpu"), comm, PETSC_ERR_ARG_UNKNOWN_TYPE,
              "unknown backend '%s'; there are: auto, cpu, cuda", name);
   *backend = ChooseCPU();

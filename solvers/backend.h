@@ -187,10 +187,16 @@ typedef struct {
 typedef struct {
   const char *name;   /* "cpu" */
   const char *detail; /* e.g. the instruction set chosen */
+  const char *memory; /* where arrays live: "host" */
+  int dimensions;     /* at most */
+  PetscBool single;   /* takes positions in single precision */
   const MFGAgentsOps *agents;
   const MFGDensityOps *density;
   const MFGGridOps *grid;
 } MFGBackend;
+
+/* Why there is no cuda, and what to do. */
+#define MFG_CUDA_MISSING "not compiled in, this version computes on CPUs only; use cpu or auto"
 
 /* Collective on comm. `name` is auto, cpu or cuda. Errors: an unknown name (the message lists the
  * names), a known one that is not compiled in (the message says how to get it). */

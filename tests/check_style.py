@@ -22,7 +22,8 @@ LAYERS = [
     ("multigrid",),
     ("linear_step",),
     ("hjb", "particles", "kde", "fp_grid", "coupling", "agent_drift", "sweep_layout"),
-    ("equilibrium", "anderson", "linearised", "exploitability", "diagnostics", "decomposition"),
+    ("equilibrium", "anderson", "linearised", "exploitability", "diagnostics", "hints"),
+    ("decomposition",),
 ]
 STRANGERS = [{"hjb", "particles"}, {"hjb", "kde"}, {"hjb", "fp_grid"}]  # of one layer, joined only above it
 GPU_MAY_INCLUDE = r"solvers/(model|random|stencil|\w+_point|backend|exchange)\.h$"

@@ -29,6 +29,8 @@ if(NOT MFG_SANITIZE) # whose shadow memory counts too
   mfg_run_test(memory 1 verification)
   mfg_run_test(memory 2 parallel)
 endif()
+mfg_run_test(devices 1 unit)
+mfg_run_test(devices 2 parallel)
 mfg_run_test(too_many_ranks 5 parallel)
 
 foreach(case torus_1d torus_2d torus_3d noflux_2d heat_flow_2d heat_flow_3d lq_1d lq_mean_field_1d

@@ -12,3 +12,4 @@ mfg_test(particles.domain SOURCE test_particles_domain.c NP 1 2 3 4 7 LABELS uni
 mfg_test(particles.single SOURCE test_particles_single.c NP 1 2 LABELS unit parallel)
 mfg_test(particles.sort SOURCE test_particles_sort.c LABELS unit)
 mfg_test(exchange.halo SOURCE test_exchange_halo.c NP 1 2 3 4 7 LABELS unit parallel)
+mfg_test(hints.choice SOURCE test_hints.c NP 1 2 LABELS unit parallel)

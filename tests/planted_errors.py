@@ -23,7 +23,7 @@ TESTS = (r"^(anderson\.linear|coupling\.cost|hjb\.(scheme|sweep)|kde\.(accuracy|
 TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_sweep test_kde_accuracy "
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
            "test_fp_grid_adjoint test_newton_derivative test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
-           "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_random_normal "
+           "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
@@ -45,6 +45,15 @@ PLANTS = [
      "(0.5 * c->inverse_h[k])", "c->inverse_h[k]"),
     ("control cost ignored", "solvers/model.h",
      "return 1 / (2 * h->control_cost);", "return 1 / 2.;"),
+
+    ("half of a sum over the ranks forgotten", "solvers/decomposition.c",
+     "replicated ? 2 * (ranks - 1)", "replicated ? (ranks - 1)", "hints.choice"),
+    ("sum over the ranks in an estimate forgotten", "solvers/decomposition.c",
+     "2 * (ranks - 1) / ranks * reduced / h->reduce_bandwidth +", "0 * reduced +", "hints.choice"),
+    ("messages of domain forgotten", "solvers/decomposition.c",
+     "axes * h->message_seconds + ", "", "hints.choice"),
+    ("rows in reach of the kernel forgotten", "solvers/hints.c",
+     "return reach[1] * x * pairs", "return y * x * pairs", "hints.choice"),
 
     ("local coupling dropped", "solvers/coupling.c",
      "if (cost->coupling.type == MFG_COUPLING_NONE) {", "if (cost) {"),

@@ -107,7 +107,7 @@ static void TestRefused(void **state) {
       {"nashflow rnu a.yaml", "unknown command 'rnu'; did you mean 'run'?"},
       {"nashflow a.yaml", "did you mean 'nashflow run a.yaml'?"},
       {"nashflow solve", "unknown command 'solve'; see 'nashflow --help'"},
-      {"nashflow devices", "devices is not there yet"},
+      {"nashflow devices cpu", "devices takes no names"},
       {"nashflow run", "run needs an input file"},
       {"nashflow run a.yaml b.yaml", "two input files"},
       {"nashflow run a.yaml --validat", "unknown flag '--validat'; did you mean '--validate'?"},

@@ -785,6 +785,33 @@ def check_ranks(case, sets, way, ranks, tmp):
             assert abs(float(said[f"{way}.{name}.{key}"]) - float(value)) < 0.051, (case, way, ranks, key, value)
 
 
+def case_devices(ranks, tmp):
+    """Capabilities, every measured figure above 0, and both divisions wherever boxes are wide enough."""
+    done = subprocess.run([MPIEXEC, "-n", str(ranks), NASHFLOW, "devices"], cwd=tmp, capture_output=True, text=True)
+    text = done.stdout
+    assert done.returncode == 0 and not list(tmp.iterdir()), done
+    for promised in ("backend cpu:", "positions of agents             double, single",
+                     "sorts agents by cell            yes", "backend cuda: not compiled in"):
+        assert promised in text, text
+    for dim in (1, 2, 3):
+        rates = re.search(rf"^  {dim}D [0-9x ]+?  +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)$", text, re.M)
+        assert rates and all(float(rate) > 0 for rate in rates.groups()), (dim, text)
+    for figure in ("call overhead, us", "memory bandwidth, GB/s a rank", "HJB 1D, million cell-levels/s",
+                   "HJB 2D, million cell-levels/s", "message latency, us", "swap bandwidth, GB/s", "sum bandwidth, GB/s"):
+        assert float(re.search(rf"^  {figure} +([\d.]+)$", text, re.M)[1]) > 0, (figure, text)
+    assert ("measured now\n  message" in text) == (ranks > 1), text
+    for dim in (2, 3):
+        for predicted in (ranks,) if ranks > 1 else (2, 8):
+            table = text.split(f"\n  {dim}D on {predicted} ranks")[1].split("\n")[2:5]
+            for row in table:
+                entries = re.findall(r"([\d.e+-]+) / ([\d.e+-]+) (replicated|domain)", row)
+                assert len(entries) == 3, row
+                for replicated, domain, choice in entries:
+                    assert float(replicated) > 0 and float(domain) > 0, row
+                    faster = "domain" if float(domain) < float(replicated) else "replicated"
+                    assert choice == faster or replicated == domain, row
+
+
 def main():
     case, ranks = sys.argv[4], int(sys.argv[5]) if len(sys.argv) > 5 else 1
     with tempfile.TemporaryDirectory() as tmp:

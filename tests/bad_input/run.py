@@ -19,7 +19,7 @@ COMMAND_LINES = [
     (["run", "x.yaml", "--backend", "cuda"], "use auto or cpu"),
     (["run", "x.yaml", "--restart", "auto"], "use --restart none"),
     (["run", "x.yaml", "-log_view"], "options of PETSc go after --"),
-    (["devices"], "not there yet"),
+    (["devices", "cpu"], "takes no names"),
 ]
 
 

@@ -1,0 +1,217 @@
+/* What the backends of this program can do, how fast they are here, and which division of the
+ * agents is predicted to be faster. */
+#include "app/progress.h"
+#include "app/run.h"
+#include "solvers/decomposition.h"
+#include "solvers/hjb.h"
+
+#define TOLERANCE 1e-6 /* the default of density.tolerance */
+#define BANDWIDTH 2.   /* of the kernel, in cells */
+#define STEPS 100
+#define HJB_STEPS 5
+#define HJB_CALLS 4
+
+static const int cells_along[MFG_MAX_DIM] = {1000, 128, 32};
+
+/* A periodic unit box with `along` cells per axis and agents all over it. */
+static MFGSweepLayout Layout(int dim, int along, int64_t agents, int ranks) {
+  MFGSweepLayout l = {.whole = {.dim = dim},
+                      .divisions = {1, 1, 1},
+                      .agents = agents,
+                      .steps = STEPS,
+                      .deviation = 0.03};
+  const double cells[MFG_MAX_DIM] = {BANDWIDTH, BANDWIDTH, BANDWIDTH};
+
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    l.whole.cells[k] = l.whole.count[k] = k < dim ? along : 1;
+    l.whole.upper[k] = 1;
+    l.whole.spacing[k] = 1. / l.whole.cells[k];
+    l.radius[k] = k < dim ? MFGDensityRadius(BANDWIDTH, TOLERANCE) : 0;
+    for (int side = 0; side < 2; side++) l.whole.boundary[k][side] = MFG_BOUNDARY_PERIODIC;
+  }
+  (void)MFGGridDivide(ranks, dim, l.whole.cells, l.divisions);
+  l.shape = MFGDensityShape(&l.whole, agents, TOLERANCE, cells, cells);
+  return l;
+}
+
+static PetscErrorCode NoSource(void *context, int level, double *source) {
+  (void)level;
+  PetscFunctionBeginUser;
+  PetscCall(PetscArrayzero(source, MFGBlockOwned((const MFGBlock *)context)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Cells times levels per second of a cold backward sweep from a wave, all ranks together. */
+static PetscErrorCode MeasureHJB(MPI_Comm comm, const MFGBackend *backend, int dim, double *rate) {
+  const int cells[MFG_MAX_DIM] = {cells_along[dim - 1], cells_along[dim - 1], cells_along[dim - 1]};
+  const double lower[MFG_MAX_DIM] = {0}, upper[MFG_MAX_DIM] = {1, 1, 1};
+  const MFGBoundary boundary[MFG_MAX_DIM][2] = {{MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC},
+                                                {MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC},
+                                                {MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC}};
+  const MFGHJBSpec spec = {.dt = 0.01,
+                           .nu = 0.045,
+                           .steps = HJB_STEPS,
+                           .hamiltonian = {MFG_HAMILTONIAN_QUADRATIC, 1, 2}};
+  double *terminal, *U, least = PETSC_MAX_REAL;
+  MFGGrid grid;
+  MFGHJB hjb;
+  MFGHJBStats stats;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGGridCreate(comm, dim, cells, lower, upper, boundary, &grid));
+  const int64_t owned = MFGBlockOwned(&grid.block);
+  PetscCall(PetscMalloc2(owned, &terminal, (HJB_STEPS + 1) * owned, &U));
+  for (int64_t c = 0; c < owned; c++) {
+    const double x = (grid.block.start[0] + (double)(c % grid.block.count[0]) + 0.5) / cells[0];
+    terminal[c] = cos(2 * PETSC_PI * x);
+  }
+  PetscCall(MFGHJBCreate(&grid, backend, &spec, &hjb));
+  for (int i = 0; i < HJB_CALLS; i++) {
+    PetscCallMPI(MPI_Barrier(comm));
+    double seconds = -MPI_Wtime();
+    PetscCall(MFGHJBSweep(hjb, NoSource, &grid.block, terminal, PETSC_FALSE, 1e-8, U, &stats));
+    seconds += MPI_Wtime();
+    PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, comm));
+    least = PetscMin(least, seconds);
+  }
+  *rate = (double)MFGBlockCells(&grid.block) * HJB_STEPS / PetscMax(least, 1e-9);
+  PetscCall(MFGHJBDestroy(&hjb));
+  PetscCall(PetscFree2(terminal, U));
+  PetscCall(MFGGridDestroy(&grid));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode PrintCapabilities(MPI_Comm comm, const MFGBackend *b) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGSay(comm,
+                   "backend %s: %s\n"
+                   "  dimensions                      1 to %d\n"
+                   "  positions of agents             %s\n"
+                   "  memory                          %s\n"
+                   "  sorts agents by cell            %s\n",
+                   b->name, b->detail, b->dimensions, b->single ? "double, single" : "double",
+                   b->memory, b->agents->sort ? "yes" : "no"));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* One line of agents in a dimension; *hints: those in double precision. */
+static PetscErrorCode PrintAgents(MPI_Comm comm, const MFGBackend *b, int dim, int ranks,
+                                  MFGHints *hints) {
+  MFGSweepLayout l = Layout(dim, cells_along[dim - 1], (int64_t)100000 * ranks, ranks);
+  double rate[2][2] = {{0}};
+  char cells[64], single[2][32] = {"-", "-"};
+
+  PetscFunctionBeginUser;
+  for (int precision = 0; precision < 1 + b->single; precision++) {
+    MFGHints h;
+    l.single = (PetscBool)(precision == 1);
+    PetscCall(MFGHintsMeasure(comm, b, &l, &h));
+    if (!precision) *hints = h;
+    rate[precision][0] = 1e-6 / h.agent_seconds;
+    rate[precision][1] = 1e-6 / h.resident_seconds;
+  }
+  for (int i = 0; b->single && i < 2; i++)
+    snprintf(single[i], sizeof single[i], "%.1f", rate[1][i]);
+  MFGCellsText(dim, l.whole.cells, sizeof cells, cells);
+  PetscCall(MFGSay(comm, "  %dD %-14s %12.1f %8s %12.1f %8s\n", dim, cells, rate[0][0], single[0],
+                   rate[0][1], single[1]));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode PrintMachine(MPI_Comm comm, const MFGBackend *b, const MFGHints *h) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGSay(comm, "\nmeasured now\n"));
+  PetscCall(MFGSay(comm, "  call overhead, us              %8.2f\n", 1e6 * h->call_seconds));
+  PetscCall(MFGSay(comm, "  memory bandwidth, GB/s a rank  %8.2f\n", 1e-9 * h->memory_bandwidth));
+  for (int dim = 1; dim <= PetscMin(2, b->dimensions); dim++) {
+    double rate = 0;
+    PetscCall(MeasureHJB(comm, b, dim, &rate));
+    PetscCall(MFGSay(comm, "  HJB %dD, million cell-levels/s  %8.2f\n", dim, 1e-6 * rate));
+  }
+  PetscCall(MFGSay(comm,
+                   "network between ranks, %s\n"
+                   "  message latency, us            %8.2f\n"
+                   "  swap bandwidth, GB/s           %8.2f\n"
+                   "  sum bandwidth, GB/s            %8.2f\n",
+                   h->network_stated ? "stated, not measured: there is one" : "measured now",
+                   1e6 * h->message_seconds, 1e-9 * h->swap_bandwidth, 1e-9 * h->reduce_bandwidth));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* ms per step of both divisions over cells and agents, and the faster one. */
+static PetscErrorCode PrintCrossover(MPI_Comm comm, int dim, int ranks, const MFGHints *hints) {
+  static const int along[2][3] = {{64, 256, 512}, {32, 64, 96}};
+  static const int64_t agents[] = {10000, 100000, 1000000};
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGSay(comm, "  %dD on %d ranks%s\n  cells          ", dim, ranks,
+                   hints->network_stated ? ", stated network" : ""));
+  for (int j = 0; j < 3; j++) PetscCall(MFGSay(comm, " %18lld agents", (long long)agents[j]));
+  PetscCall(MFGSay(comm, "\n"));
+  for (int i = 0; i < 3; i++) {
+    MFGSweepLayout l = Layout(dim, along[dim - 2][i], 1, ranks);
+    const int64_t count = MFGBlockCells(&l.whole);
+    double *m0;
+    char cells[64];
+    PetscCall(PetscMalloc1(count, &m0));
+    for (int64_t c = 0; c < count; c++) m0[c] = 1;
+    MFGCellsText(dim, l.whole.cells, sizeof cells, cells);
+    PetscCall(MFGSay(comm, "  %-15s", cells));
+    for (int j = 0; j < 3; j++) {
+      l = Layout(dim, along[dim - 2][i], agents[j], ranks);
+      const MFGDecompositionModel m = MFGDecompositionChoose(&l, m0, hints);
+      char domain[16] = "-", text[64];
+      if (m.possible) snprintf(domain, sizeof domain, "%.3g", 1e3 * m.seconds[1]);
+      snprintf(text, sizeof text, "%.3g / %s %s", 1e3 * m.seconds[0], domain,
+               MFGDecompositionName(m.choice));
+      PetscCall(MFGSay(comm, " %25s", text));
+    }
+    PetscCall(MFGSay(comm, "\n"));
+    PetscCall(PetscFree(m0));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode PrintBackend(MPI_Comm comm, const MFGBackend *b) {
+  MFGHints hints[MFG_MAX_DIM];
+  PetscMPIInt size;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
+  PetscCall(PrintCapabilities(comm, b));
+  PetscCall(MFGSay(
+      comm, "\nmillion agent-steps/s a rank, 100000 agents each, h = 2 cells, tolerance 1e-6\n"
+            "                         whole grid             box of a rank\n"
+            "     cells               double   single       double   single\n"));
+  for (int dim = 1; dim <= b->dimensions; dim++)
+    PetscCall(PrintAgents(comm, b, dim, size, &hints[dim - 1]));
+  PetscCall(PrintMachine(comm, b, &hints[0]));
+  PetscCall(MFGSay(comm,
+                   "\npredicted crossover of parallel.decomposition: ms per step, replicated / "
+                   "domain, and the faster\nof an even crowd, by the figures above; auto "
+                   "measures the case at hand\n"));
+  for (int dim = 2; dim <= b->dimensions; dim++) {
+    PetscCall(PrintCrossover(comm, dim, size > 1 ? size : 2, &hints[dim - 1]));
+    if (size == 1) PetscCall(PrintCrossover(comm, dim, 8, &hints[dim - 1]));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGDevices(MPI_Comm comm, MFGExitCode *exit_code) {
+  const MFGBackend *backend;
+  PetscMPIInt size;
+
+  PetscFunctionBeginUser;
+  *exit_code = MFG_EXIT_SUCCESS;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
+  PetscCall(MFGBackendGet(comm, "auto", &backend));
+  PetscCall(MFGSay(comm, "%d rank%s\n\n", (int)size, size > 1 ? "s" : ""));
+  PetscCall(PrintBackend(comm, backend));
+  PetscCall(
+      MFGSay(comm,
+             "\nbackend cuda: %s\n"
+             "crossover between backends: none to predict, '%s' is the only one here and what "
+             "auto takes\n",
+             MFG_CUDA_MISSING, backend->name));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
