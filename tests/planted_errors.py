@@ -119,7 +119,7 @@ PLANTS = [
     ("density of the level before", "solvers/particles.c",
      "double *density = s->M + n * owned;", "double *density = s->M + PetscMax(n - 1, 0) * owned;"),
     ("agents go on from the last sweep", "solvers/particles.c",
-     "PetscCall(PetscArraycpy(p->range.position[k], p->initial[k], p->range.count));", "(void)k;"),
+     "  PetscCall(MFGAgentsCopy(&p->initial, &p->now));\n", ""),
 
     ("images wrap at walls", "solvers/kde_point.h",
      "const int period = periodic ? cells : 2 * cells;", "const int period = periodic ? cells : cells;"),
@@ -141,7 +141,7 @@ PLANTS = [
      "double y = a->lower + (z - floor(z / a->length) * a->length) + 0 * folds;"),
     ("normal drift even at walls", "solvers/particle_point.h",
      "if (axis == component) *sign = -1;", "if (axis == component) *sign = 1;"),
-    ("no mirror of the value at walls", "solvers/hjb.c", "  MirrorWalls(b, g);\n", "  (void)MirrorWalls;\n"),
+    ("no mirror of the value at walls", "solvers/star.c", "  MirrorWalls(b, g);\n", "  (void)MirrorWalls;\n"),
 
     ("given drift ignored by the agents", "solvers/hjb.c",
      "  for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {\n"
@@ -159,7 +159,7 @@ PLANTS = [
     ("damping of Picard ignored", "solvers/equilibrium.c",
      "? 1.0 / k : s->damping;", "? 1.0 / k : 1;"),
     ("random numbers drawn anew in every sweep", "solvers/equilibrium.c",
-     "s->fresh ? (uint32_t)it.iteration : 0, Drift,", "(uint32_t)it.iteration, Drift,"),
+     "e->spec.fresh ? (uint32_t)it->iteration : 0", "(uint32_t)it->iteration"),
     ("same random numbers in every step", "solvers/backend_cpu_agents.c",
      "c2 = (uint32_t)b,", "c2 = (uint32_t)(b - first / 4),"),
     ("same random numbers on both axes", "solvers/backend_cpu_agents.c",
@@ -239,8 +239,10 @@ PLANTS = [
     ("Fokker-Planck with the control of t_{n+1}", "solvers/fp_grid.c",
      "MFGLinearStepSet(step, n, U + n * owned)", "MFGLinearStepSet(step, n, U + (n + 1) * owned)", "fp_grid.adjoint"),
     ("given drift of t_{n+1} in the Fokker-Planck step", "solvers/linear_step.c",
-     "MFGHJBSpecStep(&s->spec, &s->grid->block, level)",
-     "MFGHJBSpecStep(&s->spec, &s->grid->block, PetscMin(level + 1, s->spec.steps))", "fp_grid.adjoint"),
+     "int level, const double *u) {\n  const MFGHJBStep step = MFGHJBSpecStep(&s->spec, &s->grid->block, level)",
+     "int level, const double *u) {\n"
+     "  const MFGHJBStep step = MFGHJBSpecStep(&s->spec, &s->grid->block, PetscMin(level + 1, s->spec.steps))",
+     "fp_grid.adjoint"),
     ("variance on a circle not cut at its best place", "solvers/fp_grid.c",
      "if (v < least) {", "if (c == 0) {", "fp_grid.adjoint"),
     ("transposed elimination without the corner", "solvers/tridiagonal.c",
@@ -334,6 +336,12 @@ def plant(directory, name, file, text, replacement, test=None):
         path.write_text(clean)
 
 
+def stale(source):
+    """Plants whose text is not there exactly once any more."""
+    return [f"{file}: '{name}': the text to replace is there {count} times" for name, file, text, *_ in PLANTS
+            if (count := (source / file).read_text().count(text)) != 1]
+
+
 def describe(red):
     short = [re.sub(r"\.cpu", "", n) + (" (checksum)" if n not in checks(red) else "") for n in sorted(red)]
     return ", ".join(short) or "NONE"
@@ -341,6 +349,10 @@ def describe(red):
 
 def main():
     source, arguments = pathlib.Path(sys.argv[1]), sys.argv[2:]
+    if found := stale(source):
+        sys.exit("\n".join(found))
+    if arguments == ["--check"]:
+        sys.exit(0)
     options = [a for a in arguments if a.startswith("-D")]
     names = [a for a in arguments if not a.startswith("-D")]
     missed = []
