@@ -207,11 +207,12 @@ static PetscErrorCode SolveWork(void *context) {
   Solve *s = (Solve *)context;
   MFGSolution solution;
   MFGConfigErrors errors = {0};
+  const MFGStageCallbacks silent = {0};
 
   PetscFunctionBeginUser;
   PetscCall(MFGSolutionCreate(s->problem, &solution, &errors));
   PetscCheck(!errors.count, s->problem->grid.world, PETSC_ERR_USER_INPUT, "%s", errors.text);
-  PetscCall(MFGProblemSolve(s->problem, NULL, NULL, NULL, &solution));
+  PetscCall(MFGProblemSolve(s->problem, &silent, &solution));
   s->outcome = solution.outcome;
   PetscCall(MFGSolutionDestroy(&solution));
   PetscFunctionReturn(PETSC_SUCCESS);

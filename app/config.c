@@ -318,18 +318,20 @@ static PetscErrorCode CheckGridMethod(MFGConfigReader *r) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode CheckNewton(MFGConfigReader *r) {
-  const MFGConfig *c = r->config;
+static PetscErrorCode CheckContinuation(MFGConfigReader *r) {
+  const int coupling = r->config->equilibrium.continuation.count;
+  const int viscosity = r->config->equilibrium.continuation_viscosity.count;
   char place[MFG_YAML_PLACE];
 
   PetscFunctionBeginUser;
-  PlaceOf(r, "equilibrium.method", -1, place);
-  if (c->equilibrium.method == MFG_OUTER_NEWTON &&
-      c->fokker_planck.method != MFG_FOKKER_PLANCK_GRID)
-    PetscCall(MFGConfigErrorsAdd(r->errors, place,
-                                 "equilibrium.method: 'newton' needs the derivative of the map, "
-                                 "which agents do not have; use fokker_planck.method: grid, or "
-                                 "anderson"));
+  PlaceOf(r, "equilibrium.continuation_viscosity", -1, place);
+  if (coupling > 1 && viscosity > 1 && coupling != viscosity)
+    PetscCall(
+        MFGConfigErrorsAdd(r->errors, place,
+                           "equilibrium.continuation_viscosity has %d factors and "
+                           "equilibrium.continuation %d; give both as many, repeating none of "
+                           "them, or take one list out",
+                           viscosity, coupling));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -345,7 +347,7 @@ static PetscErrorCode CheckTogether(MFGConfigReader *r) {
   PetscCall(CheckMean(r, "terminal_cost.mean.strength", &c->terminal_cost));
   PetscCall(CheckBandwidth(r));
   PetscCall(CheckGridMethod(r));
-  PetscCall(CheckNewton(r));
+  PetscCall(CheckContinuation(r));
   PlaceOf(r, "hamiltonian.exponent", -1, place);
   if (c->hamiltonian.type == MFG_HAMILTONIAN_QUADRATIC && c->hamiltonian.exponent != 2)
     PetscCall(MFGConfigErrorsAdd(r->errors, place,

@@ -4,7 +4,7 @@
 
 #include <petscsys.h>
 
-#include "solvers/equilibrium.h"
+#include "solvers/continuation.h"
 #include "solvers/model.h"
 #include "solvers/particles.h"
 
@@ -15,6 +15,12 @@ typedef struct {
   char *where;          /* owned; "case.yaml:14:3", for messages */
   char *key;            /* owned; "running_cost.potential" */
 } MFGFormula;
+
+/* Factors that end at 1. */
+typedef struct {
+  int count;
+  double value[MFG_MAX_FACTORS];
+} MFGFactors;
 
 typedef struct {
   char *name;
@@ -77,6 +83,7 @@ typedef struct {
     int max_iterations, memory, exploitability;
     PetscBool fresh; /* random_numbers: fresh */
     char *initial;   /* m0, or the path of a result file */
+    MFGFactors continuation, continuation_viscosity;
   } equilibrium;
   struct {
     int decomposition; /* 0 auto, else 1 + MFGDecomposition */

@@ -161,6 +161,9 @@ static void PrintValue(const MFGConfigReader *r, const MFGKey *key, const MFGYAM
   case MFG_KEY_REALS:
     PrintReals(f, c->dim, field);
     break;
+  case MFG_KEY_FACTORS:
+    PrintReals(f, ((const MFGFactors *)field)->count, ((const MFGFactors *)field)->value);
+    break;
   case MFG_KEY_INTEGERS:
     for (int k = 0; k < c->dim; k++) fprintf(f, "%s%d", k ? ", " : "[", ((const int *)field)[k]);
     fputc(']', f);

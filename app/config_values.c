@@ -172,6 +172,36 @@ static PetscErrorCode DecodeReals(MFGConfigReader *r, const MFGKey *key, const M
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Factors go towards 1 without a step back, and end there. */
+static PetscErrorCode DecodeFactors(MFGConfigReader *r, const MFGKey *key, const MFGYAMLNode *node,
+                                    MFGFactors *factors) {
+  const int errors = r->errors->count;
+  char place[MFG_YAML_PLACE];
+
+  PetscFunctionBeginUser;
+  if (node->kind != MFG_YAML_LIST || node->count < 1 || node->count > MFG_MAX_FACTORS) {
+    PetscCall(MFGConfigRefuse(r, key, node));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  factors->count = node->count;
+  for (int k = 0; k < node->count; k++)
+    PetscCall(DecodeReal(r, key, node->child[k], &factors->value[k]));
+  if (r->errors->count > errors) PetscFunctionReturn(PETSC_SUCCESS);
+  const double *f = factors->value;
+  const char *way = key->high > 1 ? "descend" : "ascend";
+  int k = 1;
+  while (k < node->count && fabs(f[k] - 1) < fabs(f[k - 1] - 1)) k++;
+  if (k == node->count && f[k - 1] == 1) PetscFunctionReturn(PETSC_SUCCESS);
+  MFGYAMLPlace(node->child[PetscMin(k, node->count - 1)], PETSC_FALSE, place);
+  if (k < node->count)
+    PetscCall(MFGConfigErrorsAdd(r->errors, place, "%s: %g after %g; the factors must %s to 1",
+                                 key->path, f[k], f[k - 1], way));
+  else
+    PetscCall(MFGConfigErrorsAdd(r->errors, place, "%s: it ends at %g; the factors must %s to 1",
+                                 key->path, f[k - 1], way));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode DecodeIntegers(MFGConfigReader *r, const MFGKey *key, const MFGYAMLNode *node,
                                      int value[]) {
   PetscBool good;
@@ -345,6 +375,9 @@ PetscErrorCode MFGConfigDecode(MFGConfigReader *r, const MFGKey *key, const MFGY
     break;
   case MFG_KEY_REALS:
     PetscCall(DecodeReals(r, key, node, Field(r, key)));
+    break;
+  case MFG_KEY_FACTORS:
+    PetscCall(DecodeFactors(r, key, node, Field(r, key)));
     break;
   case MFG_KEY_INTEGERS:
     PetscCall(DecodeIntegers(r, key, node, Field(r, key)));

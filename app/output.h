@@ -8,7 +8,7 @@
 
 /* One entry per outer iteration. */
 typedef struct {
-  int iteration;
+  int iteration, stage; /* stage: 1, 2, ..; 0 where there is but one */
   double density_residual, value_residual;
   PetscInt newton_iterations, krylov_iterations;
   double exploitability;  /* NaN: not measured */

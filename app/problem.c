@@ -212,14 +212,15 @@ MFGFootprint MFGProblemFootprint(const MFGProblem *p, const MFGSweepLayout *l, i
   const PetscBool domain = (PetscBool)(l->decomposition == MFG_DECOMPOSITION_DOMAIN);
   const int64_t here = domain ? (int64_t)ceil(in_box) : (l->agents - 1) / ranks + 1;
   const int anderson = s->method == MFG_OUTER_ANDERSON, newton = s->method == MFG_OUTER_NEWTON;
-  const int control = p->config->output.control, grid = MFGProblemOnGrid(p);
+  const int control = p->config->output.control, grid = MFGProblemOnGrid(p),
+            quasi = newton && !grid;
   const int64_t updates = PetscMax(0, PetscMin(s->memory, s->max_iterations - 1));
   MFGFootprint f = {.here = here,
                     /* newton: the directions of GMRES, and what the linearised sweeps keep */
-                    .flows =
-                        (4 + 1 + anderson + control * dim + 67 * newton + (s->exploitability > 0)) *
-                        levels * owned * 8,
-                    .history = anderson ? 2 * updates * levels * owned * 4 : 0,
+                    .flows = (4 + 1 + (anderson || quasi) + control * dim + 67 * newton +
+                              (s->exploitability > 0)) *
+                             levels * owned * 8,
+                    .history = anderson || quasi ? 2 * updates * levels * owned * 4 : 0,
                     .tables = ((int64_t)s->running.potential_levels + s->terminal.potential_levels +
                                dim * s->drift_levels) *
                                   owned * 8 +
@@ -227,7 +228,7 @@ MFGFootprint MFGProblemFootprint(const MFGProblem *p, const MFGSweepLayout *l, i
                     .value = MFGHJBBytes((int)dim, owned),
                     .agents = grid ? 0 : MFGSweepAgentBytes(l, here),
                     .moments = grid ? 0 : MFGSweepChunkBytes(l, rank),
-                    .linear = grid ? MFGLinearStepBytes((int)dim, owned) : 0,
+                    .linear = grid || newton ? MFGLinearStepBytes((int)dim, owned) : 0,
                     .disk = (2 + dim * control) * PetscMin(outputs, levels) * whole * 8 +
                             p->config->output.particles * PetscMin(outputs, levels) * dim * 8};
   f.agents += MFGSweepPathBytes(l, rank, PetscMin(p->config->output.particles, l->agents));
@@ -291,14 +292,25 @@ PetscErrorCode MFGSolutionCreate(const MFGProblem *p, MFGSolution *s, MFGConfigE
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGProblemSolve(const MFGProblem *p, MFGMonitorFunction monitor,
-                               MFGProgressFunction progress, void *context, MFGSolution *s) {
+MFGContinuation MFGProblemContinuation(const MFGProblem *p) {
+  const MFGFactors *coupling = &p->config->equilibrium.continuation,
+                   *viscosity = &p->config->equilibrium.continuation_viscosity;
+  MFGContinuation c = {.count = PetscMax(coupling->count, viscosity->count)};
+  for (int k = 0; k < c.count; k++) {
+    c.coupling[k] = k < coupling->count ? coupling->value[k] : 1;
+    c.viscosity[k] = k < viscosity->count ? viscosity->value[k] : 1;
+  }
+  return c;
+}
+
+PetscErrorCode MFGProblemSolve(const MFGProblem *p, const MFGStageCallbacks *callbacks,
+                               MFGSolution *s) {
+  const MFGContinuation continuation = MFGProblemContinuation(p);
   MFGEquilibrium e;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGEquilibriumCreate(&p->grid, p->backend, &p->spec, &e));
-  PetscCall(MFGEquilibriumSetMonitor(e, monitor, progress, context));
-  PetscCall(MFGEquilibriumSolve(e, s->M, s->U, s->statistics, &s->outcome));
+  PetscCall(MFGContinuationSolve(&p->grid, p->backend, &p->spec, &continuation, callbacks, s->M,
+                                 s->U, s->statistics, &e, &s->outcome));
   if (MFGOutcomeUsable(&s->outcome)) PetscCall(Diagnose(p, e, s));
   PetscCall(MFGEquilibriumDestroy(&e));
   PetscFunctionReturn(PETSC_SUCCESS);

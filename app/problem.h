@@ -74,8 +74,11 @@ PetscErrorCode MFGSolutionDestroy(MFGSolution *solution);
 
 /* Collective. Solves, with the diagnostics of a result when the iteration ended in one (converged,
  * at the floor, or at the last iteration allowed). */
-PetscErrorCode MFGProblemSolve(const MFGProblem *problem, MFGMonitorFunction monitor,
-                               MFGProgressFunction progress, void *context, MFGSolution *solution);
+PetscErrorCode MFGProblemSolve(const MFGProblem *problem, const MFGStageCallbacks *callbacks,
+                               MFGSolution *solution);
+
+/* The factors of the stages of equilibrium.continuation and continuation_viscosity. */
+MFGContinuation MFGProblemContinuation(const MFGProblem *problem);
 
 /* True for the outcomes that leave a solution: all but divergence and a failed step. */
 PetscBool MFGOutcomeUsable(const MFGOutcome *outcome);

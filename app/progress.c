@@ -59,6 +59,7 @@ static PetscErrorCode Remember(MFGProgress *p, const MFGIteration *it) {
     PetscCall(PetscRealloc(p->capacity * sizeof *p->history, &p->history));
   }
   p->history[p->count++] = (MFGConvergenceEntry){.iteration = it->iteration,
+                                                 .stage = it->stage,
                                                  .density_residual = it->density_residual,
                                                  .value_residual = it->value_residual,
                                                  .newton_iterations = it->newton,
@@ -75,6 +76,10 @@ static PetscErrorCode Remember(MFGProgress *p, const MFGIteration *it) {
                                                  .minimum = it->minimum};
   p->traffic = it->bytes;
   p->imbalance = it->imbalance;
+  if (!it->on_grid) {
+    p->agent_maps++;
+    p->agent_seconds += it->seconds_agents + it->seconds_density;
+  }
   p->newton += it->newton;
   p->krylov += it->krylov;
   p->fp_krylov += it->fp_krylov;
@@ -115,7 +120,6 @@ PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *it) {
   PetscCall(PetscTime(&now));
   p->iteration_seconds = now - p->iteration_started;
   p->iteration_started = now;
-  if (it->iteration == 1) p->first_residual = it->density_residual;
   if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
   if (p->terminal) printf("\r%*s\r", BAR_WIDTH + 30, "");
   if (it->iteration == 1) PrintHeader(p);
@@ -127,10 +131,29 @@ PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *it) {
 /* Iterations still to go, if the residual goes on falling at the mean rate so far; 0 when unknown.
  */
 static double IterationsLeft(const MFGProgress *p) {
-  if (p->count < 4) return 0;
+  const int maps = p->count - p->stage_start;
+  if (maps < 4) return 0;
   const double now = p->history[p->count - 1].density_residual;
-  const double rate = log(p->first_residual / now) / (p->count - 1);
+  const double rate = log(p->history[p->stage_start].density_residual / now) / (maps - 1);
   return rate > 0 && now > p->tolerance ? log(now / p->tolerance) / rate : 0;
+}
+
+PetscErrorCode MFGProgressStage(void *context, const MFGStage *stage, const MFGOutcome *outcome) {
+  MFGProgress *p = (MFGProgress *)context;
+
+  PetscFunctionBeginUser;
+  p->stage_start = p->count;
+  p->tolerance = stage->tolerance;
+  if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
+  if (p->terminal) printf("\r%*s\r", BAR_WIDTH + 30, "");
+  if (outcome)
+    printf("%s\n", outcome->message);
+  else
+    printf("stage %d of %d: %s, coupling x %g, nu x %g, to %.1e\n", stage->number, stage->count,
+           stage->on_grid ? "density on the grid" : "agents", stage->coupling, stage->viscosity,
+           stage->tolerance);
+  fflush(stdout);
+  PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGProgressWithin(void *context, MFGPhase phase, double fraction) {
@@ -173,14 +196,14 @@ PetscErrorCode MFGProgressSummary(const MFGProgress *p, int64_t agent_steps, dou
       printf("  %-16s %9.2f   %4.0f%%\n", names[k], p->seconds[k], 100 * p->seconds[k] / total);
   printf("  %-16s %9.2f   %4.0f%%\n", "output", seconds_output, 100 * seconds_output / total);
   printf("  %-16s %9.2f\n", "total", total);
-  const double sweep = p->seconds[1] + p->seconds[2];
   printf("%lld Newton and %lld Krylov iterations, ", (long long)p->newton, (long long)p->krylov);
   if (p->products) printf("%lld linearised sweeps, ", (long long)p->products);
   if (p->grid)
     printf("%lld of the Fokker-Planck equation, whose mass was scaled by 1 +- %.1e at the most, ",
            (long long)p->fp_krylov, p->fp_defect);
   else
-    printf("%.3g agent-steps/s, ", sweep > 0 ? agent_steps / sweep : 0);
+    printf("%.3g agent-steps/s, ",
+           p->agent_seconds > 0 ? p->agent_maps * (double)agent_steps / p->agent_seconds : 0);
   printf("%.1f MB written\n", bytes / 1e6);
   fflush(stdout);
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -2,7 +2,7 @@
  */
 #pragma once
 
-#include "solvers/equilibrium.h"
+#include "solvers/continuation.h"
 
 #include "app/output.h"
 
@@ -10,14 +10,17 @@ typedef struct {
   PetscBool speak, terminal;                /* this rank prints; standard output is a terminal */
   double started, iteration_started, drawn; /* wall clock; drawn: when the bar was last drawn */
   double iteration_seconds;                 /* of the last whole iteration, for the ETA */
-  double tolerance, first_residual;
+  double tolerance;
   int count, capacity;
+  int stage_start;              /* entries before the stage under way */
   MFGConvergenceEntry *history; /* owned; one entry an iteration */
   int64_t newton, krylov;
   PetscBool exploitability; /* has a column */
   PetscBool grid;           /* the density moves on the grid: no agents to tell of */
   int64_t fp_krylov;        /* then: linear iterations of the forward sweeps */
   int64_t products;         /* and linearised pairs of sweeps of Newton's method */
+  int agent_maps;           /* maps with agents, and the seconds of their sweeps */
+  double agent_seconds;
   double fp_defect;         /* and how far a level was from its mass, at the most */
   double seconds[4];        /* hjb, agents or Fokker-Planck, density, other */
   MFGExchangeBytes traffic; /* of the last sweep, this rank's */
@@ -32,10 +35,12 @@ PetscErrorCode MFGProgressCreate(MPI_Comm comm, const MFGEquilibriumSpec *spec,
                                  MFGProgress *progress);
 PetscErrorCode MFGProgressDestroy(MFGProgress *progress);
 
-/* Callbacks of MFGEquilibriumSetMonitor; context is the MFGProgress. */
+/* MFGStageCallbacks; context is the MFGProgress. */
 PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *iteration);
 PetscErrorCode MFGProgressWithin(void *context, MFGPhase phase, double fraction);
+PetscErrorCode MFGProgressStage(void *context, const MFGStage *stage, const MFGOutcome *outcome);
 
-/* The table at the end: seconds per phase, agent-steps/s, counts, bytes. */
+/* The table at the end: seconds per phase, agent-steps/s (of agent_steps in a map), counts, bytes.
+ */
 PetscErrorCode MFGProgressSummary(const MFGProgress *progress, int64_t agent_steps,
                                   double seconds_output, int64_t bytes);

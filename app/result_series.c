@@ -140,7 +140,10 @@ PetscErrorCode MFGResultWriteConvergence(MFGFile *f, const MFGResult *result) {
   for (int i = 0; i < n; i++) whole[i] = entry[i].fp_iterations;
   if (grid) PetscCall(WriteColumn(f, group, scale, "fp_iterations", n, whole, PETSC_TRUE));
   for (int i = 0; i < n; i++) whole[i] = entry[i].linear_sweeps;
-  if (grid) PetscCall(WriteColumn(f, group, scale, "linear_sweeps", n, whole, PETSC_TRUE));
+  if (grid || result->config->equilibrium.method == MFG_OUTER_NEWTON)
+    PetscCall(WriteColumn(f, group, scale, "linear_sweeps", n, whole, PETSC_TRUE));
+  for (int i = 0; i < n; i++) whole[i] = entry[i].stage;
+  if (n && entry[0].stage) PetscCall(WriteColumn(f, group, scale, "stage", n, whole, PETSC_TRUE));
   PetscCall(PetscFree2(column, whole));
   MFGCallHDF5(f, H5Dclose(scale));
   MFGCallHDF5(f, H5Gclose(group));

@@ -245,6 +245,8 @@ static PetscErrorCode SolveAndWrite(MPI_Comm comm, const MFGProblem *p, MFGSolut
   const MFGConfig *c = p->config;
   const MFGOutcome *o = &s->outcome;
   MFGProgress progress;
+  const MFGStageCallbacks callbacks = {MFGProgressIteration, MFGProgressWithin, MFGProgressStage,
+                                       &progress};
   PetscLogDouble t0, t1;
   int64_t bytes = 0;
 
@@ -253,14 +255,13 @@ static PetscErrorCode SolveAndWrite(MPI_Comm comm, const MFGProblem *p, MFGSolut
   PetscCall(MFGRunDirectoryWrite(comm, c->output.directory, "effective.yaml", c->text));
   PetscCall(MFGRunDirectoryWrite(comm, c->output.directory, "STATUS", "status=running\n"));
   PetscCall(MFGProgressCreate(comm, &p->spec, &progress));
-  PetscCall(MFGProblemSolve(p, MFGProgressIteration, MFGProgressWithin, &progress, s));
+  PetscCall(MFGProblemSolve(p, &callbacks, s));
   PetscCall(MFGSay(comm, "%s\n", o->message));
   PetscCall(PetscTime(&t0));
   if (MFGOutcomeUsable(o)) PetscCall(WriteResult(p, s, &progress, &bytes));
   PetscCall(WriteStatus(comm, c, o, &progress));
   PetscCall(PetscTime(&t1));
-  PetscCall(MFGProgressSummary(&progress, p->spec.agents * p->spec.steps * o->iterations, t1 - t0,
-                               bytes));
+  PetscCall(MFGProgressSummary(&progress, p->spec.agents * p->spec.steps, t1 - t0, bytes));
   PetscCall(ReportMemory(comm, p));
   PetscCall(ReportTraffic(comm, p, &progress));
   PetscCall(Remark(comm, o));

@@ -223,8 +223,9 @@ static const MFGKey schema[] = {
      .choices = "picard|anderson|fictitious_play|newton",
      .by_default = "anderson",
      AT(equilibrium.method),
-     .doc = "How the fixed point is found; newton for strong couplings, with fokker_planck.method: "
-            "grid."},
+     .doc = "How the fixed point is found; newton for strong couplings. With agents it starts from "
+            "the "
+            "grid's equilibrium, and memory and damping count as for anderson."},
     {.path = "equilibrium.tolerance",
      .kind = MFG_KEY_REAL,
      ABOVE(0, 1),
@@ -248,7 +249,22 @@ static const MFGKey schema[] = {
      FROM(1, 100),
      .by_default = "5",
      AT(equilibrium.memory),
-     .doc = "Earlier iterates that the Anderson method keeps."},
+     .doc = "Earlier iterates that the Anderson method keeps, and newton with agents."},
+    {.path = "equilibrium.continuation",
+     .kind = MFG_KEY_FACTORS,
+     ABOVE(0, 1),
+     .by_default = "[1]",
+     AT(equilibrium.continuation),
+     .doc =
+         "Stages, each from the flow of the one before: the strengths of coupling and mean in both "
+         "costs are multiplied by these factors in turn. Stages before the last end at a residual "
+         "of 1e-3."},
+    {.path = "equilibrium.continuation_viscosity",
+     .kind = MFG_KEY_FACTORS,
+     FROM(1, 1e6),
+     .by_default = "[1]",
+     AT(equilibrium.continuation_viscosity),
+     .doc = "Likewise for nu = sigma^2/2; with both lists, of one length."},
     {.path = "equilibrium.exploitability",
      .kind = MFG_KEY_INTEGER,
      FROM(0, 1e6),
@@ -414,6 +430,10 @@ void MFGKeyExpects(const MFGKey *key, size_t size, char text[]) {
     break;
   case MFG_KEY_REALS:
     RangeText(key, "a list with a number", size, text);
+    break;
+  case MFG_KEY_FACTORS:
+    snprintf(text, size, "a list of %s factors, at most %d, that ends at 1",
+             key->high > 1 ? "descending" : "ascending", MFG_MAX_FACTORS);
     break;
   case MFG_KEY_INTEGER:
   case MFG_KEY_LONG:

@@ -14,6 +14,7 @@ typedef enum {
   MFG_KEY_NAME,      /* char *: one of the choices as a string */
   MFG_KEY_TEXT,      /* char * */
   MFG_KEY_REALS,     /* double per axis */
+  MFG_KEY_FACTORS,   /* MFGFactors */
   MFG_KEY_INTEGERS,  /* int per axis */
   MFG_KEY_FORMULA,   /* MFGFormula */
   MFG_KEY_FORMULAS,  /* MFGFormula per axis */

@@ -126,6 +126,7 @@ static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, PetscBool 
   MFGProblem problem;
   MFGSolution solution;
   PetscLogDouble t0, t1;
+  const MFGStageCallbacks silent = {0};
 
   PetscFunctionBeginUser;
   PetscCall(MFGInputPath(exact->name, path));
@@ -148,7 +149,7 @@ static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, PetscBool 
     PetscFunctionReturn(PETSC_SUCCESS);
   }
   PetscCall(MFGSolutionCreate(&problem, &solution, errors));
-  PetscCall(MFGProblemSolve(&problem, NULL, NULL, NULL, &solution));
+  PetscCall(MFGProblemSolve(&problem, &silent, &solution));
   PetscCall(PetscTime(&t1));
   *v = (Verdict){.reason = solution.outcome.reason, .seconds = t1 - t0};
   PetscCall(Judge(exact, r, &problem, &solution, v));

@@ -14,7 +14,10 @@
 #include "solvers/kde.h"
 #include "solvers/particles.h"
 
-/* newton: on the grid only; each product with the Jacobian is one linearised pair of sweeps. */
+/* newton: each product with the Jacobian is one linearised pair of sweeps of the grid. That is the
+ * derivative of the map on the grid, where the method converges quadratically. Of the agents' map
+ * it is an approximation: Anderson's method (memory, damping) for the steps it gives, from near the
+ * equilibrium (solvers/continuation.h starts on the grid). */
 typedef enum {
   MFG_OUTER_PICARD,
   MFG_OUTER_ANDERSON,
@@ -65,6 +68,8 @@ typedef struct {
 /* One evaluation of Phi. */
 typedef struct {
   int iteration;           /* 1, 2, ... */
+  int stage;               /* of a continuation: 1, 2, ...; else 0 */
+  PetscBool on_grid;       /* Phi moved the density on the grid, not agents */
   double density_residual; /* max over levels of the L1 norm of M - Phi(M) */
   double value_residual;   /* max |U - U of the sweep before| / range of U */
   double floor; /* expected L1 norm of the sampling noise of Phi(M), largest level; grid: 0 */

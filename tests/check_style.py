@@ -21,9 +21,10 @@ LAYERS = [
     ("residents", "star"),
     ("multigrid",),
     ("linear_step",),
-    ("hjb", "particles", "kde", "fp_grid", "coupling", "agent_drift", "sweep_layout"),
+    ("hjb", "particles", "kde", "fp_grid", "coupling", "agent_drift", "sweep_layout",
+     "smoothing"),
     ("equilibrium", "anderson", "linearised", "exploitability", "diagnostics", "hints"),
-    ("decomposition",),
+    ("continuation", "decomposition"),
 ]
 STRANGERS = [{"hjb", "particles"}, {"hjb", "kde"}, {"hjb", "fp_grid"}]  # of one layer, joined only above it
 GPU_MAY_INCLUDE = r"solvers/(model|random|stencil|\w+_point|backend|exchange)\.h$"

@@ -1,4 +1,5 @@
 mfg_test(anderson.linear SOURCE test_anderson.c NP 1 2 3 LABELS unit)
+mfg_test(smoothing.modes SOURCE test_smoothing.c NP 1 2 LABELS unit parallel)
 mfg_test(newton.derivative SOURCE test_newton_derivative.c NP 1 2 LABELS unit parallel)
 
 # Whole runs of the program: mfg_run_test(<case of test_runs.py> <ranks> <labels>)
@@ -15,7 +16,7 @@ foreach(ranks 2 3 4)
 endforeach()
 foreach(case rerun single torus_residual lq_variance peer honest_failure picard_damped fresh initial
     step_length given_drift moving_torus discrete_equations grid_methods grid_variance grid_paths exploitability
-    exploitability_falls newton)
+    exploitability_falls newton newton_agents continuation)
   mfg_run_test(${case} 1 verification)
 endforeach()
 foreach(case rerun single fresh hjb_failure unwritable lock dry_run decompositions traffic narrow_boxes)
@@ -24,6 +25,7 @@ endforeach()
 mfg_run_test(grid_ranks 2 "parallel;verification")
 mfg_run_test(fp_failure 2 parallel)
 mfg_run_test(exploitability 2 parallel)
+mfg_run_test(newton_agents_2d 2 "parallel;verification")
 mfg_run_test(agents_and_grid 2 "verification;slow")
 if(NOT MFG_SANITIZE) # whose shadow memory counts too
   mfg_run_test(memory 1 verification)

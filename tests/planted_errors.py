@@ -22,7 +22,7 @@ TESTS = (r"^(anderson\.linear|coupling\.cost|hjb\.(scheme|sweep)|kde\.(accuracy|
          r"|run\.(discrete_equations|given_drift|step_length|torus_residual|ranks_2d))\.cpu\.np[12]$")
 TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_sweep test_kde_accuracy "
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
-           "test_fp_grid_adjoint test_newton_derivative test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
+           "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme").split()
 # cmocka test whose only answer is a checksum
@@ -63,14 +63,14 @@ PLANTS = [
      "target[axis] = cost->mean_factor * mu[axis];", "target[axis] = mu[axis];"),
     ("coupling dropped from the problem", "app/problem.c",
      ".coupling = config->coupling,", ".coupling = {0},"),
-    ("coupling dropped from the running cost of the game", "solvers/equilibrium.c",
+    ("coupling dropped from the running cost of the game", "solvers/equilibrium_map.c",
      "PetscCall(MFGCostEvaluate(e->grid, e->backend, &e->spec.running, level, m, source));",
      "MFGCost alone = e->spec.running;\n  alone.coupling.type = MFG_COUPLING_NONE;\n"
      "  PetscCall(MFGCostEvaluate(e->grid, e->backend, &alone, level, m, source));"),
     ("terminal coupling and mean dropped", "app/problem.c",
      "MakeCost(&c->terminal_cost, terminal, p->terminal);",
      "(MFGCost){.potential_levels = terminal, .potential = p->terminal};"),
-    ("terminal density a level early", "solvers/equilibrium.c",
+    ("terminal density a level early", "solvers/equilibrium_map.c",
      "x + (s->steps - 1) * e->owned, e->source", "x + (s->steps - 2) * e->owned, e->source"),
 
     ("nu = sigma^2", "app/problem.c", "c->dynamics.sigma * c->dynamics.sigma / 2,",
@@ -99,7 +99,7 @@ PLANTS = [
     ("axes swapped in the agents' drift, 3D", "solvers/backend_cpu_agents.c",
      "for (int c = 0; c < 3; c++) tile->drift[c][i] =", "for (int c = 0; c < 3; c++) tile->drift[2 - c][i] ="),
 
-    ("M^n in the HJB step", "solvers/equilibrium.c",
+    ("M^n in the HJB step", "solvers/equilibrium_map.c",
      "e->x + (level - 1) * e->owned;", "e->x + PetscMax(level - 2, 0) * e->owned;"),
     ("V of t_n in the HJB step", "solvers/coupling.c",
      "cost->potential_levels > 1 ? level * owned : 0", "cost->potential_levels > 1 ? (level - 1) * owned : 0"),
@@ -158,8 +158,8 @@ PLANTS = [
      "x[i] -= a->damping * f[i];", "x[i] -= f[i];"),
     ("damping of Picard ignored", "solvers/equilibrium.c",
      "? 1.0 / k : s->damping;", "? 1.0 / k : 1;"),
-    ("random numbers drawn anew in every sweep", "solvers/equilibrium.c",
-     "e->spec.fresh ? (uint32_t)it->iteration : 0", "(uint32_t)it->iteration"),
+    ("random numbers drawn anew in every sweep", "solvers/equilibrium_map.c",
+     "e->spec.fresh ? (uint32_t)it->iteration : 0,", "(uint32_t)it->iteration,"),
     ("same random numbers in every step", "solvers/backend_cpu_agents.c",
      "c2 = (uint32_t)b,", "c2 = (uint32_t)(b - first / 4),"),
     ("same random numbers on both axes", "solvers/backend_cpu_agents.c",
@@ -262,9 +262,23 @@ PLANTS = [
      "*value++ -= cost->mean_strength * factor * s;", "*value++ -= cost->mean_strength * s;", "newton.derivative"),
     ("slope of the power coupling", "solvers/model.h",
      "f->exponent * pow(m, f->exponent - 1)", "pow(m, f->exponent - 1)", "newton.derivative"),
+    ("kernel without its width", "solvers/smoothing.c",
+     "step / sqrt(2 * PETSC_PI) * exp(-(s * step) * (s * step) / 2)", "s == 0", "smoothing.modes"),
+    ("images of the kernel left out", "solvers/smoothing.c",
+     "to[i] += weight[reach + s] * from[i]", "to[i] += (c + s < 0 ? 0 : weight[reach + s]) * from[i]", "smoothing.modes"),
+    ("agents' Newton without the grid's derivative", "solvers/equilibrium.c",
+     "if (e->precondition && ", "if (0 && ", "run.newton_agents"),
+    ("agents' Newton without the kernel", "solvers/equilibrium_newton.c",
+     "!e->on_grid && n <= e->spec.steps", "0 && n <= e->spec.steps", "run.newton_agents"),
+    ("agents' Newton from where it began, not from the grid", "solvers/continuation.c",
+     "(!last && StartsOnGrid(spec))", "0", "run.newton_agents"),
+    ("stages all of the full coupling", "solvers/continuation.c",
+     "s.running.coupling.strength *= stage->coupling;", "", "run.continuation"),
+    ("stages all of the given viscosity", "solvers/continuation.c",
+     "s.nu *= stage->viscosity;", "", "run.continuation"),
     ("exploitability with the density of t_n", "solvers/exploitability.c",
      "P + (n + 1) * owned;", "P + n * owned;", "run.exploitability"),
-    ("best response to the iterate in place of its image", "solvers/equilibrium.c",
+    ("best response to the iterate in place of its image", "solvers/equilibrium_map.c",
      "e->x = e->phi + e->owned;", "(void)e->phi;", "run.exploitability"),
     ("advection divided by 4 on coarse grids", "solvers/backend_cpu_star.c",
      "c[i] += diffusion[face < 2 ? i : face < 4 ? J : K];",

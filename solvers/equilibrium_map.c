@@ -1,0 +1,229 @@
+#include "solvers/equilibrium_parts.h"
+#include "solvers/exploitability.h"
+
+/* The tolerance of the sweeps follows the outer residual at this distance, within these bounds. */
+#define SOLVER_SHARE 1e-3
+#define SOLVER_LOOSEST 1e-6
+#define SOLVER_TIGHTEST 1e-13
+
+static PetscErrorCode Report(MFGEquilibrium e, MFGPhase phase, double fraction) {
+  PetscFunctionBeginUser;
+  if (e->progress) PetscCall(e->progress(e->context, phase, fraction));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* F^{level} of the running cost, at the iterate. */
+static PetscErrorCode Source(void *context, int level, double *source) {
+  MFGEquilibrium e = (MFGEquilibrium)context;
+  const double *m = e->x + (level - 1) * e->owned;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGCostEvaluate(e->grid, e->backend, &e->spec.running, level, m, source));
+  PetscCall(Report(e, MFG_PHASE_HJB, 1 - (double)level / e->spec.steps));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumDrift(void *context, int begin, int end, double *drift) {
+  MFGEquilibrium e = (MFGEquilibrium)context;
+  PetscLogDouble t0, t1;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscTime(&t0));
+  PetscCall(MFGHJBDrift(e->hjb, begin, end, e->U, drift));
+  PetscCall(PetscTime(&t1));
+  e->drift_seconds += t1 - t0;
+  PetscCall(Report(e, MFG_PHASE_AGENTS, (double)begin / e->spec.steps));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumRenewPlan(MFGEquilibrium e) {
+  const MFGEquilibriumSpec *s = &e->spec;
+  const MFGBlock *b = &e->grid->block;
+
+  PetscFunctionBeginUser;
+  for (int n = 0; n <= s->steps; n++)
+    for (int k = 0; k < b->dim; k++)
+      e->bandwidth[n * b->dim + k] =
+          s->bandwidth_rule == MFG_BANDWIDTH_FIXED
+              ? s->bandwidth[k]
+              : MFGBandwidth(s->bandwidth_rule, b->dim, s->agents, e->statistics[n].variance[k],
+                             b->spacing[k], &e->outcome.raised);
+  PetscCall(MFGDensityPlanDestroy(&e->plan));
+  PetscCall(MFGDensityPlanCreate(e->grid, e->backend, s->density_method, s->agents,
+                                 s->density_tolerance, s->steps + 1, e->bandwidth, &e->plan));
+  e->outcome.shape = MFGDensityPlanShape(e->plan);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* max over levels of |x - phi|_1, of the L1 norm of the sampling noise, and smallest phi and mass
+ * at T. */
+static PetscErrorCode MeasureDensity(MFGEquilibrium e, MFGIteration *it) {
+  const MFGBlock *b = &e->grid->block;
+  const int steps = e->spec.steps;
+  const double volume = MFGCellVolume(b);
+  double *sums, lowest = PETSC_MAX_REAL;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscCalloc1(2 * steps + 1, &sums));
+  for (int n = 1; n <= steps; n++) {
+    const double *x = e->x + (n - 1) * e->owned, *phi = e->phi + n * e->owned;
+    double kernel = e->plan ? 1 : 0; /* int K^2 = prod 1 / (2 h sqrt(pi)) */
+    for (int k = 0; e->plan && k < b->dim; k++)
+      kernel /= 2 * e->bandwidth[n * b->dim + k] * PetscSqrtReal(PETSC_PI);
+    for (int64_t i = 0; i < e->owned; i++) {
+      sums[n - 1] += fabs(x[i] - phi[i]);
+      if (e->plan)
+        sums[steps + n - 1] += sqrt(2 / PETSC_PI * kernel * fabs(phi[i]) / (double)e->spec.agents);
+      lowest = PetscMin(lowest, phi[i]);
+      if (x[i] < 0) e->outcome.mixture_floor++;
+    }
+  }
+  for (int64_t i = 0; i < e->owned; i++) sums[2 * steps] += e->phi[steps * e->owned + i];
+  PetscCall(MFGGridSum(e->grid, 2 * steps + 1, sums));
+  it->density_residual = it->floor = 0;
+  for (int n = 0; n < steps; n++) {
+    if (PetscIsInfOrNanReal(sums[n])) it->density_residual = sums[n];
+    it->density_residual = PetscMax(it->density_residual, sums[n] * volume);
+    it->floor = PetscMax(it->floor, sums[steps + n] * volume);
+  }
+  it->mass = sums[2 * steps] * volume;
+  lowest = -lowest;
+  PetscCall(MFGGridMax(e->grid, 1, &lowest));
+  it->minimum = -lowest;
+  PetscCall(PetscFree(sums));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The agents under the drift of U: e->phi and e->statistics. */
+static PetscErrorCode MoveAgents(MFGEquilibrium e, MFGIteration *it) {
+  const double density_before = MFGDensityPlanSeconds(e->plan);
+  const MFGExchangeBytes before = MFGParticlesBytesMoved(e->particles);
+  PetscLogDouble start, end;
+
+  PetscFunctionBeginUser;
+  e->drift_seconds = 0;
+  PetscCall(PetscTime(&start));
+  PetscCall(MFGParticlesSweep(e->particles, e->plan, e->spec.fresh ? (uint32_t)it->iteration : 0,
+                              MFGEquilibriumDrift, e, e->phi, e->statistics));
+  PetscCall(PetscTime(&end));
+  const MFGExchangeBytes after = MFGParticlesBytesMoved(e->particles);
+  it->bytes = (MFGExchangeBytes){.halo = after.halo - before.halo,
+                                 .migration = after.migration - before.migration,
+                                 .reduction = after.reduction - before.reduction,
+                                 .gather = after.gather - before.gather};
+  it->imbalance = MFGParticlesImbalance(e->particles);
+  it->seconds_density = MFGDensityPlanSeconds(e->plan) - density_before;
+  it->seconds_agents = end - start - e->drift_seconds - it->seconds_density;
+  it->seconds_hjb += e->drift_seconds;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The Fokker-Planck equation under the control of U: e->phi. A failed step is left in the outcome.
+ */
+static PetscErrorCode MoveDensity(MFGEquilibrium e, MFGIteration *it) {
+  MFGFokkerPlanckStats fp;
+  PetscLogDouble start, end;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscTime(&start));
+  PetscCall(Report(e, MFG_PHASE_FOKKER_PLANCK, 0));
+  PetscCall(MFGGridRestrict(e->grid, 1, e->spec.initial_density, e->phi));
+  PetscCall(MFGFokkerPlanckSweep(e->linear, e->U, e->warm, e->solver_tolerance, e->phi, &fp));
+  PetscCall(PetscTime(&end));
+  if (fp.reason < 0) {
+    e->outcome.reason = MFG_STOP_FP_FAILED;
+    PetscCall(PetscStrncpy(e->outcome.message, fp.message, sizeof e->outcome.message));
+  }
+  it->fp_krylov = fp.krylov;
+  it->fp_defect = fp.defect;
+  it->imbalance = 1;
+  it->seconds_agents = end - start;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The best response to Phi(M) by one more backward sweep, from U on. Where it fails nothing is
+ * measured. */
+static PetscErrorCode MeasureExploitability(MFGEquilibrium e) {
+  const MFGEquilibriumSpec *s = &e->spec;
+  const double *x = e->x;
+  MFGHJBStats hjb;
+  PetscLogDouble start, end;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscTime(&start));
+  if (!e->response) PetscCall(PetscMalloc1((s->steps + 1) * e->owned, &e->response));
+  PetscCall(PetscArraycpy(e->response, e->U, (s->steps + 1) * e->owned));
+  e->x = e->phi + e->owned;
+  PetscCall(MFGCostEvaluate(e->grid, e->backend, &s->terminal, s->steps,
+                            e->phi + s->steps * e->owned, e->source));
+  PetscCall(MFGHJBSweep(e->hjb, Source, e, e->source, PETSC_TRUE, e->solver_tolerance, e->response,
+                        &hjb));
+  e->x = x;
+  if (hjb.reason < 0) PetscFunctionReturn(PETSC_SUCCESS);
+  if (e->on_grid)
+    PetscCall(MFGExploitabilityGrid(e->linear, e->U, e->response, e->phi, &e->last.exploitability));
+  else
+    PetscCall(MFGExploitabilityAgents(e->grid, e->hjb, &e->hjb_spec, e->U, e->response, e->phi,
+                                      &e->last.exploitability));
+  e->last.newton += hjb.newton;
+  e->last.krylov += hjb.krylov;
+  PetscCall(PetscTime(&end));
+  e->last.seconds_other += end - start;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Newton's method squares its residual: the error of a sweep is to be below what comes after the
+ * next map, so from the start below the tolerance. */
+double MFGEquilibriumFirstTolerance(const MFGEquilibriumSpec *s) {
+  if (s->method != MFG_OUTER_NEWTON || s->fokker_planck != MFG_FOKKER_PLANCK_GRID)
+    return SOLVER_LOOSEST;
+  return PetscClipInterval(SOLVER_SHARE * s->tolerance, SOLVER_TIGHTEST, SOLVER_LOOSEST);
+}
+
+PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x) {
+  const MFGEquilibriumSpec *s = &e->spec;
+  MFGIteration it = {.iteration = ++e->outcome.iterations,
+                     .exploitability = NAN,
+                     .bandwidth_frozen = e->frozen,
+                     .on_grid = e->on_grid};
+  MFGHJBStats hjb;
+  PetscLogDouble begin, end, t[2];
+
+  PetscFunctionBeginUser;
+  e->x = x;
+  PetscCall(PetscTime(&begin));
+  if (!e->frozen) PetscCall(MFGEquilibriumRenewPlan(e));
+  PetscCall(PetscTime(&t[0]));
+  PetscCall(MFGCostEvaluate(e->grid, e->backend, &s->terminal, s->steps,
+                            x + (s->steps - 1) * e->owned, e->source));
+  PetscCall(MFGHJBSweep(e->hjb, Source, e, e->source, e->warm, e->solver_tolerance, e->U, &hjb));
+  PetscCall(PetscTime(&t[1]));
+  it.seconds_hjb = t[1] - t[0];
+  if (hjb.reason < 0) {
+    e->outcome.reason = MFG_STOP_HJB_FAILED;
+    PetscCall(PetscStrncpy(e->outcome.message, hjb.message, sizeof e->outcome.message));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  PetscCall(e->on_grid ? MoveDensity(e, &it) : MoveAgents(e, &it));
+  if (e->outcome.reason) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(MeasureDensity(e, &it));
+  const double range = hjb.maximum - hjb.minimum;
+  it.value_residual = e->warm ? hjb.change / PetscMax(range, PETSC_MIN_REAL) : 1;
+  if (e->warm && hjb.change == 0) it.value_residual = 0;
+  it.newton = hjb.newton;
+  it.krylov = hjb.krylov;
+  PetscCall(PetscTime(&end));
+  it.seconds_other = end - begin - it.seconds_hjb - it.seconds_agents - it.seconds_density;
+  it.products = e->products;
+  e->products = 0;
+  e->warm = PETSC_TRUE;
+  e->solver_tolerance =
+      PetscClipInterval(SOLVER_SHARE * PetscMin(it.density_residual, it.value_residual),
+                        SOLVER_TIGHTEST, e->solver_tolerance);
+  e->last = it;
+  PetscCall(MFGEquilibriumJudge(e));
+  if (s->exploitability && (e->outcome.reason || it.iteration % s->exploitability == 0))
+    PetscCall(MeasureExploitability(e));
+  if (e->monitor) PetscCall(e->monitor(e->context, &e->last));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

@@ -1,0 +1,125 @@
+#include "solvers/anderson.h"
+#include "solvers/equilibrium_parts.h"
+#include "solvers/smoothing.h"
+
+/* Of the linear solves within a product with Newton's Jacobian. */
+#define PRODUCT_TOLERANCE 1e-8
+/* Directions GMRES keeps. */
+#define GMRES_RESTART 60
+/* With agents the derivative itself is off by more than this. */
+#define PRECONDITIONER_TOLERANCE 0.1
+
+/* The derivative is taken where the map was evaluated last: the line search ends there. */
+static PetscErrorCode OuterJacobian(SNES snes, Vec X, Mat A, Mat P, void *context) {
+  MFGEquilibrium e = (MFGEquilibrium)context;
+
+  PetscFunctionBeginUser;
+  (void)snes, (void)X, (void)P;
+  MFGLinearisedSet(e->linearised, e->iterate, e->U, e->phi);
+  PetscCall(MatAssemblyBegin(A, MAT_FINAL_ASSEMBLY));
+  PetscCall(MatAssemblyEnd(A, MAT_FINAL_ASSEMBLY));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode OuterProduct(Mat A, Vec X, Vec Y) {
+  MFGLinearStats stats = {0};
+  MFGEquilibrium e;
+  const double *x;
+  double *y;
+
+  PetscFunctionBeginUser;
+  PetscCall(MatShellGetContext(A, &e));
+  PetscCall(VecGetArrayRead(X, &x));
+  PetscCall(VecGetArrayWrite(Y, &y));
+  PetscCall(MFGLinearisedApply(e->linearised, PRODUCT_TOLERANCE, x, y, &stats));
+  for (int n = 1; !e->on_grid && n <= e->spec.steps; n++)
+    PetscCall(MFGSmooth(e->grid, e->bandwidth + n * e->grid->block.dim, y + (n - 1) * e->owned));
+  for (int64_t i = 0; i < e->spec.steps * e->owned; i++) y[i] = x[i] - y[i];
+  PetscCall(VecRestoreArrayWrite(Y, &y));
+  PetscCall(VecRestoreArrayRead(X, &x));
+  e->products++;
+  e->outcome.products++;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A linear residual whose L1 norm at a level is a tenth of the tolerance, in the norm of GMRES. */
+static double LeastResidual(const MFGEquilibrium e) {
+  const MFGBlock *b = &e->grid->block;
+  double box = 1;
+  for (int k = 0; k < b->dim; k++) box *= b->upper[k] - b->lower[k];
+  return 0.1 * e->spec.tolerance / sqrt(box * MFGCellVolume(b));
+}
+
+static PetscErrorCode SetGMRES(MFGEquilibrium e, KSP ksp, double tolerance) {
+  PC pc;
+
+  PetscFunctionBeginUser;
+  PetscCall(KSPSetType(ksp, KSPGMRES));
+  PetscCall(KSPGMRESSetRestart(ksp, GMRES_RESTART));
+  PetscCall(KSPSetTolerances(ksp, tolerance, LeastResidual(e), PETSC_CURRENT, 5 * GMRES_RESTART));
+  PetscCall(KSPGetPC(ksp, &pc));
+  PetscCall(PCSetType(pc, PCNONE));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* newtonls with GMRES; how tightly each linear system is solved follows Eisenstat and Walker. */
+static PetscErrorCode CreateLineSearch(MFGEquilibrium e) {
+  SNESLineSearch search;
+  KSP ksp;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscMalloc1(e->spec.steps * e->owned, &e->iterate));
+  PetscCall(SNESSetType(e->snes, SNESNEWTONLS));
+  PetscCall(SNESSetJacobian(e->snes, e->derivative, e->derivative, OuterJacobian, e));
+  PetscCall(SNESGetLineSearch(e->snes, &search));
+  PetscCall(SNESLineSearchSetType(search, SNESLINESEARCHBT));
+  PetscCall(SNESGetKSP(e->snes, &ksp));
+  PetscCall(SetGMRES(e, ksp, PETSC_CURRENT));
+  PetscCall(SNESKSPSetUseEW(e->snes, PETSC_TRUE));
+  PetscCall(SNESKSPSetParametersEW(e->snes, 2, 0.1, 0.1, PETSC_CURRENT, PETSC_CURRENT,
+                                   PETSC_CURRENT, PETSC_CURRENT));
+  PetscCall(SNESSetMaxLinearSolveFailures(e->snes, PETSC_INT_MAX - 1));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The agents' map has a derivative that differs: steps with this one alone converge linearly,
+ * twice as slowly as with the differences of earlier iterates too. */
+static PetscErrorCode CreateQuasiNewton(MFGEquilibrium e) {
+  PetscFunctionBeginUser;
+  PetscCall(KSPCreate(e->grid->comm, &e->precondition));
+  PetscCall(KSPSetOptionsPrefix(e->precondition, "outer_"));
+  PetscCall(KSPSetOperators(e->precondition, e->derivative, e->derivative));
+  PetscCall(SetGMRES(e, e->precondition, PRECONDITIONER_TOLERANCE));
+  PetscCall(KSPSetFromOptions(e->precondition));
+  PetscCall(SNESSetType(e->snes, MFGANDERSON));
+  PetscCall(MFGAndersonSetParameters(e->snes, e->spec.memory, e->spec.damping));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumCreateNewton(MFGEquilibrium e) {
+  const MFGEquilibriumSpec *s = &e->spec;
+  const PetscInt n = (PetscInt)(s->steps * e->owned);
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGLinearisedCreate(e->linear, e->backend, &s->running, &s->terminal, &e->linearised));
+  PetscCall(
+      MatCreateShell(e->grid->comm, n, n, PETSC_DETERMINE, PETSC_DETERMINE, e, &e->derivative));
+  PetscCall(MatShellSetOperation(e->derivative, MATOP_MULT, (PetscErrorCodeFn *)OuterProduct));
+  PetscCall(e->on_grid ? CreateLineSearch(e) : CreateQuasiNewton(e));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumPrecondition(MFGEquilibrium e, double *f) {
+  Vec F, Z;
+
+  PetscFunctionBeginUser;
+  MFGLinearisedSet(e->linearised, e->x, e->U, e->phi);
+  PetscCall(VecCreateMPIWithArray(e->grid->comm, 1, (PetscInt)(e->spec.steps * e->owned),
+                                  PETSC_DETERMINE, f, &F));
+  PetscCall(VecDuplicate(F, &Z));
+  PetscCall(KSPSolve(e->precondition, F, Z));
+  PetscCall(VecCopy(Z, F));
+  PetscCall(VecDestroy(&Z));
+  PetscCall(VecDestroy(&F));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
