@@ -2,6 +2,7 @@
 
 #include "solvers/backend_cpu.h"
 #include "solvers/kde_point.h"
+#include "solvers/log_event.h"
 
 #define CPU_BACKEND(variant, text)                                                                 \
   {                                                                                                \
@@ -44,14 +45,6 @@ PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend *
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The phases of -log_view, registered at their first use. */
-static PetscErrorCode Event(const char *name, PetscLogEvent *event) {
-  PetscFunctionBeginUser;
-  PetscCall(PetscLogEventGetId(name, event));
-  if (*event < 0) PetscCall(PetscLogEventRegister(name, PETSC_OBJECT_CLASSID, event));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 static PetscErrorCode CheckStep(const MFGBackend *b, const MFGHJBStep *step) {
   const MFGBlock *block = &step->block;
 
@@ -76,7 +69,7 @@ PetscErrorCode MFGBackendHJBResidual(const MFGBackend *b, const MFGHJBStep *step
 
   PetscFunctionBeginUser;
   PetscCall(CheckStep(b, step));
-  PetscCall(Event("MFGHJBResidual", &event));
+  PetscCall(MFGLogEvent("MFGHJBResidual", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->grid->hjb_residual(step, u, residual));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -89,7 +82,7 @@ PetscErrorCode MFGBackendHJBJacobian(const MFGBackend *b, const MFGHJBStep *step
 
   PetscFunctionBeginUser;
   PetscCall(CheckStep(b, step));
-  PetscCall(Event("MFGHJBJacobian", &event));
+  PetscCall(MFGLogEvent("MFGHJBJacobian", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->grid->hjb_jacobian(step, u, values));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -105,7 +98,7 @@ PetscErrorCode MFGBackendHJBCoefficients(const MFGBackend *b, const MFGHJBStep *
   PetscCheck(MFGBlockOwned(&level->block) == MFGBlockOwned(&step->block), PETSC_COMM_SELF,
              PETSC_ERR_ARG_SIZ, "coefficients of %lld cells for an HJB step on %lld",
              (long long)MFGBlockOwned(&level->block), (long long)MFGBlockOwned(&step->block));
-  PetscCall(Event("MFGHJBCoefficients", &event));
+  PetscCall(MFGLogEvent("MFGHJBCoefficients", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->grid->hjb_coefficients(step, u, level));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -118,7 +111,7 @@ PetscErrorCode MFGBackendHJBJacobianChange(const MFGBackend *b, const MFGHJBStep
 
   PetscFunctionBeginUser;
   PetscCall(CheckStep(b, step));
-  PetscCall(Event("MFGHJBJacobian", &event));
+  PetscCall(MFGLogEvent("MFGHJBJacobian", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->grid->hjb_jacobian_change(step, u, w, values));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -131,7 +124,7 @@ PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *s
 
   PetscFunctionBeginUser;
   PetscCall(CheckStep(b, step));
-  PetscCall(Event("MFGDriftFromValue", &event));
+  PetscCall(MFGLogEvent("MFGDriftFromValue", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->grid->drift_from_value(step, u, drift));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -145,7 +138,7 @@ PetscErrorCode MFGBackendCoupling(const MFGBackend *b, const MFGCoupling *f, int
   PetscFunctionBeginUser;
   PetscCheck(b->grid, PETSC_COMM_SELF, PETSC_ERR_SUP, "backend '%s' has no grid operators",
              b->name);
-  PetscCall(Event("MFGCoupling", &event));
+  PetscCall(MFGLogEvent("MFGCoupling", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->grid->coupling(f, n, m, value));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -232,7 +225,7 @@ PetscErrorCode MFGBackendSample(const MFGBackend *b, const MFGSample *job) {
   PetscCheck(weight > 0 && job->total > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
              "nothing to sample: %lld agents, total weight %lld", (long long)job->total,
              (long long)weight);
-  PetscCall(Event("MFGSample", &event));
+  PetscCall(MFGLogEvent("MFGSample", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->agents->sample(job));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -251,7 +244,7 @@ PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job) {
              "dt = %g must be > 0 and nu = %g >= 0", job->dt, job->nu);
   PetscCall(CheckBox(job));
   PetscCall(CheckExtent(&job->domain, &job->shape, &job->extent));
-  PetscCall(Event("MFGScan", &event));
+  PetscCall(MFGLogEvent("MFGScan", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->agents->scan(job));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -267,7 +260,7 @@ PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
   PetscCall(CheckAgents(domain, agents));
   PetscCall(CheckShape(domain->dim, shape));
   PetscCall(CheckExtent(domain, shape, extent));
-  PetscCall(Event("MFGDeposit", &event));
+  PetscCall(MFGLogEvent("MFGDeposit", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->agents->deposit(domain, agents, shape, extent, moments));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -285,7 +278,7 @@ PetscErrorCode MFGBackendSort(const MFGBackend *b, const MFGSort *job) {
              "%lld agents to be sorted, more than 2^32 - 1: take more ranks",
              (long long)job->agents.count);
   if (!b->agents->sort) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(Event("MFGSort", &event));
+  PetscCall(MFGLogEvent("MFGSort", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->agents->sort(job));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -334,7 +327,7 @@ PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job
              "the density of %lld agents", (long long)job->agents);
   PetscCall(CheckDensityBlock(&job->block));
   PetscCall(CheckReach(job));
-  PetscCall(Event("MFGConvolve", &event));
+  PetscCall(MFGLogEvent("MFGConvolve", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->density->convolve(job, moments, density));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
@@ -350,7 +343,7 @@ PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int6
   PetscCall(CheckDensityBlock(block));
   PetscCheck(count > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE, "the density of %lld agents",
              (long long)count);
-  PetscCall(Event("MFGDirect", &event));
+  PetscCall(MFGLogEvent("MFGDirect", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->density->direct(block, count, position, bandwidth, density));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));

@@ -1,5 +1,6 @@
 #include "solvers/exchange.h"
 
+#include "solvers/log_event.h"
 #include "solvers/particle_point.h"
 
 /* Pieces of 512 KB stay in a cache while they are summed: 3.2 GB/s between two ranks of one node,
@@ -143,8 +144,13 @@ PetscErrorCode MFGExchangeSumInt64(MPI_Comm comm, int64_t count, int64_t *values
 }
 
 PetscErrorCode MFGExchangeSum(MFGExchange x, int64_t count, int64_t *values) {
+  PetscLogEvent event;
+
   PetscFunctionBeginUser;
+  PetscCall(MFGLogEvent("MFGSum", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(x->ops->sum(x->comm, count, values));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   x->bytes.reduction += count * (int64_t)sizeof *values;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -214,8 +220,11 @@ static void CopySlab(const Slab *s, const MFGHalo *halo, char *field, char *buff
 
 PetscErrorCode MFGExchangeHalo(MFGExchange x, const MFGHalo *halo, void *fields) {
   const MFGBlock *box = &x->box;
+  PetscLogEvent event;
 
   PetscFunctionBeginUser;
+  PetscCall(MFGLogEvent("MFGHalo", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   for (int k = 0; k < box->dim; k++) {
     if (!halo->width[k]) continue;
     PetscCheck(halo->width[k] <= box->count[k], PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
@@ -234,6 +243,7 @@ PetscErrorCode MFGExchangeHalo(MFGExchange x, const MFGHalo *halo, void *fields)
       if (x->neighbor[k][side] >= 0) CopySlab(&s, halo, fields, x->buffer[2 + side], 1);
     }
   }
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -320,8 +330,11 @@ static void Unpack(MFGExchange x, int axis, MFGTravellers *t) {
 PetscErrorCode MFGExchangeMigrate(MFGExchange x, MFGTravellers *t) {
   const MFGBlock *b = &x->box;
   const int64_t bytes = MessageBytes(b->dim, t->message);
+  PetscLogEvent event;
 
   PetscFunctionBeginUser;
+  PetscCall(MFGLogEvent("MFGMigrate", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(Reserve(x, bytes));
   for (int k = 0; k < b->dim; k++) {
     for (int round = 0; round < t->rounds[k]; round++) {
@@ -336,6 +349,7 @@ PetscErrorCode MFGExchangeMigrate(MFGExchange x, MFGTravellers *t) {
       t->strays[k] += cell < b->start[k] || cell >= b->start[k] + b->count[k];
     }
   }
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
