@@ -41,7 +41,9 @@ MFG_HD double MFGDoubleOfBits(uint64_t bits) {
 MFG_HD void MFGPhilox(uint32_t key0, uint32_t key1, uint32_t *c0, uint32_t *c1, uint32_t *c2,
                       uint32_t *c3) {
   uint32_t x0 = *c0, x1 = *c1, x2 = *c2, x3 = *c3;
+#if !defined(__CUDACC__) /* nvcc unrolls it unasked */
 #pragma GCC unroll 10
+#endif
   for (int round = 0; round < 10; round++) {
     const uint64_t a = (uint64_t)0xD2511F53u * x0, b = (uint64_t)0xCD9E8D57u * x2;
     x0 = (uint32_t)(b >> 32) ^ x1 ^ key0;

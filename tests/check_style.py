@@ -27,7 +27,7 @@ LAYERS = [
     ("continuation", "decomposition"),
 ]
 STRANGERS = [{"hjb", "particles"}, {"hjb", "kde"}, {"hjb", "fp_grid"}]  # of one layer, joined only above it
-GPU_MAY_INCLUDE = r"solvers/(model|random|stencil|\w+_point|backend|exchange)\.h$"
+GPU_MAY_INCLUDE = r"solvers/(model|random|stencil|\w+_point|backend|backend_jobs|exchange)\.h$"
 
 
 def tracked(root):

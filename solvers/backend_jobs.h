@@ -1,0 +1,127 @@
+/* What the operations of a backend work on: plain data, known to C, CUDA and C++ alike, without
+ * PETSc. Structs go by value wherever they are needed; the arrays they point to live in the memory
+ * of the backend. solvers/backend.h says what is done with them. */
+#pragma once
+
+#include "solvers/kde_point.h"
+#include "solvers/model.h"
+#include "solvers/particle_point.h"
+
+/* What identifies the random numbers of a sweep (solvers/random.h). */
+typedef struct {
+  uint64_t seed;
+  uint32_t iteration; /* 0, or the outer iteration when numbers are drawn afresh in each */
+} MFGRandomKey;
+
+/* Agents: ids from `id`, or first_id, first_id + id_stride, ... where it is NULL. Positions are in
+ * `position`, or rounded after every step in `offset` (MFGOffsetOf); the other one is NULL. */
+typedef struct {
+  int64_t first_id, id_stride, count;
+  double *position[MFG_MAX_DIM]; /* [axis][count] */
+  float *offset[MFG_MAX_DIM];    /* [axis][count] */
+  int64_t *id;                   /* [count], or NULL */
+} MFGAgentRange;
+
+MFG_HD int64_t MFGAgentId(const MFGAgentRange *a, int64_t i) {
+  return a->id ? a->id[i] : a->first_id + i * a->id_stride;
+}
+
+/* Where agent i is on axis k. */
+MFG_HD double MFGAgentPosition(const MFGAgentRange *a, const MFGAxis *axis, int k, int64_t i) {
+  return a->offset[k] ? MFGPositionOf(axis, a->offset[k][i]) : a->position[k][i];
+}
+
+/* Puts it at x, or at the nearest place that its precision has. */
+MFG_HD void MFGAgentMoveTo(const MFGAgentRange *a, const MFGAxis *axis, int k, int64_t i,
+                           double x) {
+  if (a->offset[k])
+    a->offset[k][i] = MFGOffsetOf(axis, x);
+  else
+    a->position[k][i] = x;
+}
+
+typedef struct {
+  MFGBlock domain; /* the box the agents are in: the whole grid, or one step from a rank's box */
+  MFGRandomKey key;
+  MFGAgentRange agents;
+  double dt, nu;
+  int level_begin,
+      level_end; /* steps level_begin -> level_begin+1, ..., level_end-1 -> level_end */
+  /* [level_end - level_begin][dim][cells]: of level n for the step from n. The cells are the whole
+   * grid without ghosts, or (ghosted) the box with one cell more on each side of the used axes. */
+  const double *drift;
+  int ghosted;
+  MFGMomentShape shape; /* order 0: nothing is deposited */
+  MFGExtent extent;     /* cells of `moments`, the box among them; zero: the box */
+  /* [level_end - level_begin][extent][boxes of the cell][terms], of levels level_begin+1 .. */
+  int64_t *moments;
+  /* NULL where the box is the whole grid. Else, of one step: the number of agents that are outside
+   * the box now, which deposit nothing, then their places in ascending order; [1 + count]. */
+  int64_t *leavers;
+} MFGScan;
+
+typedef struct {
+  MFGBlock domain;
+  MFGRandomKey key;
+  MFGAgentRange agents;
+  int64_t total; /* number of agents of the run, for stratified sampling */
+  int stratified;
+  const int64_t *cumulative; /* [cells] inclusive cumulative sums of m0 in integers, x fastest */
+} MFGSample;
+
+/* Agents, which must have ids, into the order of their cells in the box `domain`, x fastest like
+ * the moments; those of a cell keep their order. Ids move with the positions. */
+typedef struct {
+  MFGBlock domain;
+  MFGAgentRange agents; /* fewer than 2^32 */
+  uint32_t *place;      /* scratch, [count] */
+  uint32_t *start;      /* scratch, [cells of the box + 1] */
+  void *column;         /* scratch, [count] words of eight bytes */
+} MFGSort;
+
+/* One level of the density: tables of solvers/kde.h. */
+typedef struct {
+  MFGBlock block; /* the box whose density is wanted */
+  MFGMomentShape shape;
+  int64_t agents;          /* N */
+  int radius[MFG_MAX_DIM]; /* cells on each side that the kernel reaches */
+  /* [order][boxes along the axis][2 radius + 1]: of a term of a box in cell i for the density at
+   * the centre of cell i - radius, .. i + radius. */
+  const double *weights[MFG_MAX_DIM];
+  /* Cells of the moments; zero: the whole grid. On each axis either the whole axis, or the block
+   * with at least the radius more on each side (at a wall less is needed: images lie inside). */
+  MFGExtent extent;
+} MFGConvolution;
+
+/* One step of the HJB equation, numerics of solvers/hjb_point.h. */
+typedef struct {
+  MFGBlock block;
+  double dt, nu;
+  MFGHamiltonian hamiltonian;
+  const double *next;   /* U^{n+1}, [owned] */
+  const double *source; /* F, [owned] */
+  const double *drift;  /* b, [dim][owned], or NULL */
+} MFGHJBStep;
+
+/* A matrix of the star stencil, scaled by its diagonal d and in single precision, on one box:
+ *   (A x)_i = d_i (x_i - sum_s c_s,i x_s)       s: the low and the high neighbour per axis
+ * Fields are [owned]; those called ghosted have one cell more on each side of the used axes. */
+typedef struct {
+  MFGBlock block;            /* cells and box of the level; its cells need not be equal */
+  float *c[2 * MFG_MAX_DIM]; /* low, high per axis; 0 across a wall */
+  float *d;
+  const float *diffusion[2 * MFG_MAX_DIM]; /* [count] of the axis: that part of d c */
+} MFGStarLevel;
+
+/* How the cells of a box are grouped to coarse cells. Along an axis with factor 2 the groups are
+ * pairs, the last one a single cell where the count is odd; with factor 1 single cells. */
+typedef struct {
+  int factor[MFG_MAX_DIM];
+  /* [3][count]: the cell's share of its group's volume; the same for the first cell of each group
+   * and 0 else; for the last one */
+  const float *share[MFG_MAX_DIM];
+  /* [2][count]: weight of the coarse neighbour below and above the cell's group when a coarse field
+   * is interpolated linearly to the cell's centre; the rest is the group's own */
+  const float *slope[MFG_MAX_DIM];
+  float *row; /* work, [count[0] + 2] */
+} MFGStarTransfer;
