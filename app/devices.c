@@ -90,7 +90,7 @@ static PetscErrorCode PrintCapabilities(MPI_Comm comm, const MFGBackend *b) {
                    "  memory                          %s\n"
                    "  sorts agents by cell            %s\n",
                    b->name, b->detail, b->dimensions, b->single ? "double, single" : "double",
-                   b->memory, b->agents->sort ? "yes" : "no"));
+                   b->memory->name, b->agents->sort ? "yes" : "no"));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -2,16 +2,6 @@
 
 #include "solvers/particle_point.h"
 
-/* Room for at least so many numbers; contents are not kept. */
-static PetscErrorCode ReserveNumbers(int64_t need, int64_t *size, double **numbers) {
-  PetscFunctionBeginUser;
-  if (need <= *size) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(PetscFree(*numbers));
-  PetscCall(PetscMalloc1(need, numbers));
-  *size = need;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 /* Copies the cells of a box from an array over `from` to one over `to`. */
 static void CopyCells(const MFGBlock *box, const MFGExtent *from, const double *source,
                       const MFGExtent *to, double *target) {
@@ -49,18 +39,34 @@ static void MirrorDrift(const MFGBlock *box, const MFGExtent *rim, int component
   }
 }
 
+static PetscErrorCode Reserve(MFGAgentDrift *d, int64_t owned, int64_t fetched) {
+  const MFGMemoryOps *host = &MFGMemoryOps_Host;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGMemoryReserve(host, owned, sizeof(double), &d->owned_size, &d->owned));
+  PetscCall(MFGMemoryReserve(host, fetched, sizeof(double), &d->fetched_size, &d->fetched));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Stage(MFGAgentDrift *d, int64_t count) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGMemoryStage(d->memory, count, sizeof(double), d->fetched, &d->staged_size,
+                           &d->staged, (const void **)&d->values));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGAgentDriftWhole(MFGAgentDrift *d, const MFGGrid *grid, MFGExchange exchange,
                                   int begin, int end, MFGDriftFunction drift, void *context) {
   const MFGBlock *b = &grid->block;
   const int fields = (end - begin) * b->dim;
 
   PetscFunctionBeginUser;
-  PetscCall(ReserveNumbers(fields * MFGBlockOwned(b), &d->owned_size, &d->owned));
-  PetscCall(ReserveNumbers(fields * MFGBlockCells(b), &d->values_size, &d->values));
+  PetscCall(Reserve(d, fields * MFGBlockOwned(b), fields * MFGBlockCells(b)));
   PetscCall(drift(context, begin, end, d->owned));
-  PetscCall(MFGGridGather(grid, fields, d->owned, d->values));
+  PetscCall(MFGGridGather(grid, fields, d->owned, d->fetched));
   if (b->dim > 1)
     MFGExchangeCountGather(exchange, fields * MFGBlockOwned(b) * (int64_t)sizeof(double));
+  PetscCall(Stage(d, fields * MFGBlockCells(b)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -74,22 +80,23 @@ PetscErrorCode MFGAgentDriftBox(MFGAgentDrift *d, const MFGGrid *grid, MFGExchan
   const int64_t field = MFGExtentCells(&rim);
 
   PetscFunctionBeginUser;
-  PetscCall(ReserveNumbers(fields * owned, &d->owned_size, &d->owned));
-  PetscCall(ReserveNumbers(fields * field, &d->values_size, &d->values));
+  PetscCall(Reserve(d, fields * owned, fields * field));
   PetscCall(drift(context, begin, end, d->owned));
   for (int f = 0; f < fields; f++)
-    CopyCells(box, &from, d->owned + f * owned, &rim, d->values + f * field);
+    CopyCells(box, &from, d->owned + f * owned, &rim, d->fetched + f * field);
   const MFGHalo halo = {
       .width = {1, b->dim > 1, b->dim > 2}, .element = sizeof(double), .fields = fields};
-  PetscCall(MFGExchangeHalo(exchange, &halo, d->values));
-  for (int f = 0; f < fields; f++) MirrorDrift(box, &rim, f % b->dim, d->values + f * field);
+  PetscCall(MFGExchangeHalo(exchange, &halo, d->fetched));
+  for (int f = 0; f < fields; f++) MirrorDrift(box, &rim, f % b->dim, d->fetched + f * field);
+  PetscCall(Stage(d, fields * field));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGAgentDriftDestroy(MFGAgentDrift *d) {
   PetscFunctionBeginUser;
-  PetscCall(PetscFree(d->values));
+  PetscCall(PetscFree(d->fetched));
   PetscCall(PetscFree(d->owned));
-  d->values_size = d->owned_size = 0;
+  if (d->staged) PetscCall(MFGMemoryFree(d->memory, &d->staged));
+  d->fetched_size = d->staged_size = d->owned_size = 0;
   PetscFunctionReturn(PETSC_SUCCESS);
 }

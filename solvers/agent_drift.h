@@ -2,18 +2,22 @@
 #pragma once
 
 #include "solvers/exchange.h"
+#include "solvers/memory.h"
 #include "solvers/grid.h"
 
 /* The drift of levels begin .. end-1 in the owned cells of the grid, [end - begin][dim][owned].
  * Collective. */
 typedef PetscErrorCode (*MFGDriftFunction)(void *context, int begin, int end, double *drift);
 
-/* Zero before the first fetch. Buffers are kept: the system would clear the pages of fresh memory
- * in every sweep. */
+/* Zero before the first fetch but for the memory. Buffers are kept: the system would clear the
+ * pages of fresh memory in every sweep. */
 typedef struct {
-  double *values; /* owned; what the last fetch gave */
-  double *owned;  /* owned; drift of the grid's owned cells */
-  int64_t values_size, owned_size;
+  const MFGMemoryOps *memory; /* where the scan wants it */
+  const double *values;       /* what the last fetch gave, there */
+  double *fetched;            /* owned; the same, in the host's memory */
+  double *staged;             /* owned; a copy of it, where the memory is another */
+  double *owned;              /* owned; drift of the grid's owned cells */
+  int64_t fetched_size, staged_size, owned_size;
 } MFGAgentDrift;
 
 /* Collective on grid->world. Of all cells: [end - begin][dim][cells]. */

@@ -1,7 +1,8 @@
 #include "solvers/agents.h"
 
-MFGAgents MFGAgentsNone(const MFGBlock *block, PetscBool single, PetscBool with_ids) {
-  MFGAgents a = {.dim = block->dim, .single = single, .with_ids = with_ids};
+MFGAgents MFGAgentsNone(const MFGMemoryOps *memory, const MFGBlock *block, PetscBool single,
+                        PetscBool with_ids) {
+  MFGAgents a = {.dim = block->dim, .memory = memory, .single = single, .with_ids = with_ids};
   for (int k = 0; k < a.dim; k++) a.axis[k] = MFGAxisOf(block, k);
   a.range.id_stride = 1;
   return a;
@@ -10,10 +11,10 @@ MFGAgents MFGAgentsNone(const MFGBlock *block, PetscBool single, PetscBool with_
 PetscErrorCode MFGAgentsDestroy(MFGAgents *a) {
   PetscFunctionBeginUser;
   for (int k = 0; k < MFG_MAX_DIM; k++) {
-    PetscCall(PetscFree(a->range.position[k]));
-    PetscCall(PetscFree(a->range.offset[k]));
+    PetscCall(MFGMemoryFree(a->memory, &a->range.position[k]));
+    PetscCall(MFGMemoryFree(a->memory, &a->range.offset[k]));
   }
-  PetscCall(PetscFree(a->range.id));
+  PetscCall(MFGMemoryFree(a->memory, &a->range.id));
   a->range.count = a->room = 0;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -25,11 +26,11 @@ PetscErrorCode MFGAgentsReserve(MFGAgents *a, int64_t room) {
   a->room = PetscMax(room, 1);
   for (int k = 0; k < a->dim; k++) {
     if (a->single)
-      PetscCall(PetscMalloc1(a->room, &a->range.offset[k]));
+      PetscCall(MFGMemoryAllocate(a->memory, a->room, sizeof(float), &a->range.offset[k]));
     else
-      PetscCall(PetscMalloc1(a->room, &a->range.position[k]));
+      PetscCall(MFGMemoryAllocate(a->memory, a->room, sizeof(double), &a->range.position[k]));
   }
-  if (a->with_ids) PetscCall(PetscMalloc1(a->room, &a->range.id));
+  if (a->with_ids) PetscCall(MFGMemoryAllocate(a->memory, a->room, sizeof(int64_t), &a->range.id));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -37,17 +38,22 @@ PetscErrorCode MFGAgentsCopy(const MFGAgents *from, MFGAgents *to) {
   const MFGAgentRange *f = &from->range;
   MFGAgentRange *t = &to->range;
 
+  const MFGMemoryOps *m = from->memory->is_host ? to->memory : from->memory;
+  const MFGCopyDirection way = from->memory == to->memory ? MFG_COPY_WITHIN
+                               : from->memory->is_host    ? MFG_COPY_FROM_HOST
+                                                          : MFG_COPY_TO_HOST;
+
   PetscFunctionBeginUser;
   if (from->with_ids && !to->with_ids) PetscCall(MFGAgentsDestroy(to));
   to->with_ids = from->with_ids;
   PetscCall(MFGAgentsReserve(to, f->count));
   for (int k = 0; k < from->dim; k++) {
     if (from->single)
-      PetscCall(PetscArraycpy(t->offset[k], f->offset[k], f->count));
+      PetscCall(MFGMemoryCopy(m, f->count, sizeof(float), way, f->offset[k], t->offset[k]));
     else
-      PetscCall(PetscArraycpy(t->position[k], f->position[k], f->count));
+      PetscCall(MFGMemoryCopy(m, f->count, sizeof(double), way, f->position[k], t->position[k]));
   }
-  if (from->with_ids) PetscCall(PetscArraycpy(t->id, f->id, f->count));
+  if (from->with_ids) PetscCall(MFGMemoryCopy(m, f->count, sizeof(int64_t), way, f->id, t->id));
   t->first_id = f->first_id;
   t->id_stride = f->id_stride;
   t->count = f->count;
@@ -79,20 +85,31 @@ void MFGAgentsPut(MFGAgents *a, int64_t i, const double *record) {
   memcpy(&a->range.id[i], &record[a->dim], sizeof a->range.id[i]);
 }
 
-static PetscErrorCode ReserveScratch(MFGSortScratch *s, int64_t room, int64_t cells) {
+static PetscErrorCode ReserveScratch(MFGSortScratch *s, const MFGMemoryOps *memory, int64_t room,
+                                     int64_t cells) {
+  int64_t places = s->room, starts = s->cells ? s->cells + 1 : 0;
+
   PetscFunctionBeginUser;
-  if (room > s->room) {
-    PetscCall(PetscFree(s->place));
-    PetscCall(PetscFree(s->column));
-    PetscCall(PetscMalloc1(room, &s->place));
-    PetscCall(PetscMalloc1(room, &s->column));
-    s->room = room;
-  }
-  if (cells > s->cells) {
-    PetscCall(PetscFree(s->start));
-    PetscCall(PetscMalloc1(cells + 1, &s->start));
-    s->cells = cells;
-  }
+  s->memory = memory;
+  PetscCall(MFGMemoryReserve(memory, room, sizeof *s->place, &places, &s->place));
+  PetscCall(MFGMemoryReserve(memory, room, sizeof *s->column, &s->room, &s->column));
+  PetscCall(MFGMemoryReserve(memory, cells + 1, sizeof *s->start, &starts, &s->start));
+  s->cells = starts - 1;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGAgentsWriteIds(MFGAgents *a) {
+  int64_t *id, *there;
+
+  PetscFunctionBeginUser;
+  if (a->with_ids) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(PetscMalloc1(a->range.count, &id));
+  for (int64_t i = 0; i < a->range.count; i++) id[i] = MFGAgentId(&a->range, i);
+  PetscCall(MFGMemoryAllocate(a->memory, a->room, sizeof *there, &there));
+  PetscCall(MFGMemoryCopy(a->memory, a->range.count, sizeof *id, MFG_COPY_FROM_HOST, id, there));
+  PetscCall(PetscFree(id));
+  a->range.id = there;
+  a->with_ids = PETSC_TRUE;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -100,14 +117,8 @@ PetscErrorCode MFGAgentsSort(const MFGBackend *backend, const MFGBlock *box, MFG
                              MFGSortScratch *s) {
   PetscFunctionBeginUser;
   if (!backend->agents->sort || a->range.count > UINT32_MAX) PetscFunctionReturn(PETSC_SUCCESS);
-  if (!a->with_ids) {
-    int64_t *id;
-    PetscCall(PetscMalloc1(a->room, &id));
-    for (int64_t i = 0; i < a->range.count; i++) id[i] = MFGAgentId(&a->range, i);
-    a->range.id = id;
-    a->with_ids = PETSC_TRUE;
-  }
-  PetscCall(ReserveScratch(s, a->room, MFGBlockOwned(box)));
+  PetscCall(MFGAgentsWriteIds(a));
+  PetscCall(ReserveScratch(s, a->memory, a->room, MFGBlockOwned(box)));
   const MFGSort job = {.domain = *box,
                        .agents = a->range,
                        .place = s->place,
@@ -119,9 +130,10 @@ PetscErrorCode MFGAgentsSort(const MFGBackend *backend, const MFGBlock *box, MFG
 
 PetscErrorCode MFGSortScratchDestroy(MFGSortScratch *s) {
   PetscFunctionBeginUser;
-  PetscCall(PetscFree(s->place));
-  PetscCall(PetscFree(s->start));
-  PetscCall(PetscFree(s->column));
+  if (!s->memory) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(MFGMemoryFree(s->memory, &s->place));
+  PetscCall(MFGMemoryFree(s->memory, &s->start));
+  PetscCall(MFGMemoryFree(s->memory, &s->column));
   s->room = s->cells = 0;
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -7,26 +7,33 @@
 typedef struct {
   MFGAxis axis[MFG_MAX_DIM];
   int dim;
+  const MFGMemoryOps *memory; /* where the arrays are */
   PetscBool single, with_ids;
   int64_t room;        /* of the arrays; at least range.count */
   MFGAgentRange range; /* arrays owned */
 } MFGAgents;
 
 /* No agents yet, in the grid that `block` is a part of. */
-MFGAgents MFGAgentsNone(const MFGBlock *block, PetscBool single, PetscBool with_ids);
+MFGAgents MFGAgentsNone(const MFGMemoryOps *memory, const MFGBlock *block, PetscBool single,
+                        PetscBool with_ids);
 
 /* Arrays for at least `room` agents; contents are not kept. */
 PetscErrorCode MFGAgentsReserve(MFGAgents *agents, int64_t room);
 
-/* Copies the agents, with more room and with ids where they need it. Same precision. */
+/* From now on they have ids in an array. */
+PetscErrorCode MFGAgentsWriteIds(MFGAgents *agents);
+
+/* Copies the agents, with more room and with ids where they need it, also from or to the host's
+ * memory. Same precision. */
 PetscErrorCode MFGAgentsCopy(const MFGAgents *from, MFGAgents *to);
 PetscErrorCode MFGAgentsDestroy(MFGAgents *agents);
 
 /* The agents from number `first` on; borrowed. */
 MFGAgentRange MFGAgentsFrom(const MFGAgents *agents, int64_t first);
 
-/* Agent i as a record of dim + 1 words of eight bytes, position and id. The position is that of the
- * agent also in single precision, and putting it elsewhere gives the same position there. */
+/* In the host's memory. Agent i as a record of dim + 1 words of eight bytes, position and id. The
+ * position is that of the agent also in single precision, and putting it elsewhere gives the same
+ * position there. */
 void MFGAgentsGet(const MFGAgents *agents, int64_t i, double *record);
 void MFGAgentsPut(MFGAgents *agents, int64_t i, const double *record);
 
@@ -35,6 +42,7 @@ typedef struct {
   uint32_t *place, *start; /* owned; [room], [cells + 1] */
   uint64_t *column;        /* owned; [room] */
   int64_t room, cells;
+  const MFGMemoryOps *memory;
 } MFGSortScratch;
 
 /* Agents into the order of their cells in the box; from now on they have ids in an array. More than

@@ -6,8 +6,8 @@
 
 #define CPU_BACKEND(variant, text)                                                                 \
   {                                                                                                \
-    .name = "cpu", .detail = text, .memory = "host", .dimensions = MFG_MAX_DIM,                    \
-    .single = PETSC_TRUE, .agents = &MFGAgentsOps_CPU_##variant,                                   \
+    .name = "cpu", .detail = text, .memory = &MFGMemoryOps_Host, .transport = &MFGExchangeOps_MPI, \
+    .dimensions = MFG_MAX_DIM, .single = PETSC_TRUE, .agents = &MFGAgentsOps_CPU_##variant,        \
     .density = &MFGDensityOps_CPU_##variant, .grid = &MFGGridOps_CPU_##variant                     \
   }
 
@@ -43,6 +43,10 @@ PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend *
              "unknown backend '%s'; there are: auto, cpu, cuda", name);
   *backend = ChooseCPU();
   PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+const MFGBackend *MFGBackendOnHost(const MFGBackend *backend) {
+  return backend->memory->is_host ? backend : ChooseCPU();
 }
 
 static PetscErrorCode CheckStep(const MFGBackend *b, const MFGHJBStep *step) {
@@ -330,6 +334,28 @@ PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job
   PetscCall(MFGLogEvent("MFGConvolve", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->density->convolve(job, moments, density));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendMarginals(const MFGBackend *b, const MFGMarginals *job,
+                                   const int64_t *moments, int64_t *marginals) {
+  const MFGBlock *box = &job->box;
+  const MFGExtent e = MFGExtentOrWhole(&job->domain, &job->extent);
+  PetscLogEvent event;
+
+  PetscFunctionBeginUser;
+  PetscCheck(job->shape.order >= 3, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+             "statistics need moments of order 3 or more, not %d", job->shape.order);
+  for (int k = 0; k < job->domain.dim; k++)
+    PetscCheck(box->start[k] >= e.start[k] &&
+                   box->start[k] + box->count[k] <= e.start[k] + e.count[k],
+               PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+               "a box of %d cells from %d on along axis %d, the moments cover %d from %d on",
+               box->count[k], box->start[k], k, e.count[k], e.start[k]);
+  PetscCall(MFGLogEvent("MFGMarginals", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
+  PetscCall(b->density->marginals(job, moments, marginals));
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

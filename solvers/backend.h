@@ -7,6 +7,7 @@
 #include <petscsys.h>
 
 #include "solvers/backend_jobs.h"
+#include "solvers/exchange.h"
 
 typedef struct {
   const char *name;
@@ -23,6 +24,8 @@ typedef struct {
   const char *name;
   /* moments[extent][boxes][terms] -> density of the box, [owned]. */
   PetscErrorCode (*convolve)(const MFGConvolution *job, const int64_t *moments, double *density);
+  /* Added to marginals[MFGMarginalCount]. */
+  PetscErrorCode (*marginals)(const MFGMarginals *job, const int64_t *moments, int64_t *marginals);
   /* The exact sum over all positions [axis][count], in the order given. */
   PetscErrorCode (*direct)(const MFGBlock *block, int64_t count, const double *const position[],
                            const double bandwidth[], double *density);
@@ -63,11 +66,12 @@ typedef struct {
 } MFGGridOps;
 
 typedef struct {
-  const char *name;   /* "cpu" */
-  const char *detail; /* e.g. the instruction set chosen */
-  const char *memory; /* where arrays live: "host" */
-  int dimensions;     /* at most */
-  PetscBool single;   /* takes positions in single precision */
+  const char *name;                /* "cpu" */
+  const char *detail;              /* e.g. the instruction set chosen */
+  const MFGMemoryOps *memory;      /* where arrays live */
+  const MFGExchangeOps *transport; /* between the ranks */
+  int dimensions;                  /* at most */
+  PetscBool single;                /* takes positions in single precision */
   const MFGAgentsOps *agents;
   const MFGDensityOps *density;
   const MFGGridOps *grid;
@@ -80,6 +84,9 @@ typedef struct {
  * names), a known one that is not compiled in (the message says how to get it). */
 PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend **backend);
 
+/* The backend itself where its arrays are the host's, else that of the CPU. */
+const MFGBackend *MFGBackendOnHost(const MFGBackend *backend);
+
 PetscErrorCode MFGBackendSample(const MFGBackend *b, const MFGSample *job);
 PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job);
 PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
@@ -88,6 +95,8 @@ PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
 PetscErrorCode MFGBackendSort(const MFGBackend *b, const MFGSort *job);
 PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job,
                                   const int64_t *moments, double *density);
+PetscErrorCode MFGBackendMarginals(const MFGBackend *b, const MFGMarginals *job,
+                                   const int64_t *moments, int64_t *marginals);
 PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int64_t count,
                                 const double *const position[], const double bandwidth[],
                                 double *density);

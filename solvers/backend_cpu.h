@@ -15,6 +15,9 @@
   extern const MFGGridOps MFGGridOps_CPU_##variant;                                                \
   PetscErrorCode MFGSort_CPU_##variant(const MFGSort *job);
 
+PetscErrorCode MFGMarginals_CPU(const MFGMarginals *job, const int64_t *moments,
+                                int64_t *marginals);
+
 MFG_DECLARE_VARIANT(baseline)
 #if defined(__x86_64__)
 MFG_DECLARE_VARIANT(v3)

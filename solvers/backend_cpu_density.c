@@ -338,4 +338,4 @@ static PetscErrorCode DirectCPU(const MFGBlock *b, int64_t count, const double *
 }
 
 const MFGDensityOps MFG_VARIANT_NAME(MFGDensityOps_CPU) = {
-    .name = "cpu", .convolve = ConvolveCPU, .direct = DirectCPU};
+    .name = "cpu", .convolve = ConvolveCPU, .marginals = MFGMarginals_CPU, .direct = DirectCPU};

@@ -93,6 +93,14 @@ typedef struct {
   MFGExtent extent;
 } MFGConvolution;
 
+/* Marginals (MFGMarginalStart) of the cells of a box. */
+typedef struct {
+  MFGBlock domain;
+  MFGMomentShape shape; /* order 3 or more */
+  MFGBlock box;
+  MFGExtent extent; /* cells of the moments, the box among them; zero: the whole grid */
+} MFGMarginals;
+
 /* One step of the HJB equation, numerics of solvers/hjb_point.h. */
 typedef struct {
   MFGBlock block;

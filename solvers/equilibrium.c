@@ -132,13 +132,14 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
   PetscCall(PetscNew(&e));
   e->grid = grid;
   e->backend = backend;
+  e->fields = MFGBackendOnHost(backend);
   e->spec = *spec;
   e->hjb_spec = hjb;
   e->owned = MFGBlockOwned(&grid->block);
-  PetscCall(MFGHJBCreate(grid, backend, &hjb, &e->hjb));
+  PetscCall(MFGHJBCreate(grid, e->fields, &hjb, &e->hjb));
   e->on_grid = (PetscBool)(spec->fokker_planck == MFG_FOKKER_PLANCK_GRID);
   if (e->on_grid || spec->method == MFG_OUTER_NEWTON)
-    PetscCall(MFGLinearStepCreate(grid, backend, &hjb, &e->linear));
+    PetscCall(MFGLinearStepCreate(grid, e->fields, &hjb, &e->linear));
   if (!e->on_grid) PetscCall(CreateParticles(e));
   PetscCall(PetscMalloc4(levels * e->owned, &e->phi, e->owned, &e->source, levels * grid->block.dim,
                          &e->bandwidth, levels, &e->statistics));

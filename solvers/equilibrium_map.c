@@ -18,7 +18,7 @@ static PetscErrorCode Source(void *context, int level, double *source) {
   const double *m = e->x + (level - 1) * e->owned;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGCostEvaluate(e->grid, e->backend, &e->spec.running, level, m, source));
+  PetscCall(MFGCostEvaluate(e->grid, e->fields, &e->spec.running, level, m, source));
   PetscCall(Report(e, MFG_PHASE_HJB, 1 - (double)level / e->spec.steps));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -154,7 +154,7 @@ static PetscErrorCode MeasureExploitability(MFGEquilibrium e) {
   if (!e->response) PetscCall(PetscMalloc1((s->steps + 1) * e->owned, &e->response));
   PetscCall(PetscArraycpy(e->response, e->U, (s->steps + 1) * e->owned));
   e->x = e->phi + e->owned;
-  PetscCall(MFGCostEvaluate(e->grid, e->backend, &s->terminal, s->steps,
+  PetscCall(MFGCostEvaluate(e->grid, e->fields, &s->terminal, s->steps,
                             e->phi + s->steps * e->owned, e->source));
   PetscCall(MFGHJBSweep(e->hjb, Source, e, e->source, PETSC_TRUE, e->solver_tolerance, e->response,
                         &hjb));
@@ -194,7 +194,7 @@ PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x) {
   PetscCall(PetscTime(&begin));
   if (!e->frozen) PetscCall(MFGEquilibriumRenewPlan(e));
   PetscCall(PetscTime(&t[0]));
-  PetscCall(MFGCostEvaluate(e->grid, e->backend, &s->terminal, s->steps,
+  PetscCall(MFGCostEvaluate(e->grid, e->fields, &s->terminal, s->steps,
                             x + (s->steps - 1) * e->owned, e->source));
   PetscCall(MFGHJBSweep(e->hjb, Source, e, e->source, e->warm, e->solver_tolerance, e->U, &hjb));
   PetscCall(PetscTime(&t[1]));

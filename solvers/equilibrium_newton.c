@@ -101,7 +101,7 @@ PetscErrorCode MFGEquilibriumCreateNewton(MFGEquilibrium e) {
   const PetscInt n = (PetscInt)(s->steps * e->owned);
 
   PetscFunctionBeginUser;
-  PetscCall(MFGLinearisedCreate(e->linear, e->backend, &s->running, &s->terminal, &e->linearised));
+  PetscCall(MFGLinearisedCreate(e->linear, e->fields, &s->running, &s->terminal, &e->linearised));
   PetscCall(
       MatCreateShell(e->grid->comm, n, n, PETSC_DETERMINE, PETSC_DETERMINE, e, &e->derivative));
   PetscCall(MatShellSetOperation(e->derivative, MATOP_MULT, (PetscErrorCodeFn *)OuterProduct));

@@ -12,7 +12,8 @@
 
 struct MFGEquilibrium_ {
   const MFGGrid *grid;
-  const MFGBackend *backend;
+  const MFGBackend *backend; /* of agents and densities */
+  const MFGBackend *fields;  /* of the value equation, whose vectors are the host's */
   MFGEquilibriumSpec spec;
   MFGHJBSpec hjb_spec;
   MFGHJB hjb;

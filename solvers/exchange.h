@@ -6,21 +6,27 @@
 
 #include <petscsys.h>
 
+#include "solvers/memory.h"
 #include "solvers/stencil.h"
 
 typedef struct MFGExchange_ *MFGExchange;
 
-/* What a transport provides; arrays lie in the memory its name says. */
-typedef struct {
+/* What a transport provides, for arrays in the memory it was created with. Its work is done in
+ * order with that of the memory. `context` is what create made. */
+typedef struct MFGExchangeOps_ {
   const char *name;
+  /* Collective on comm, which is borrowed like the memory. */
+  PetscErrorCode (*create)(MPI_Comm comm, const MFGMemoryOps *memory, void **context);
+  PetscErrorCode (*destroy)(void *context);
   /* In place over all ranks; exact, so independent of order. Any count. */
-  PetscErrorCode (*sum)(MPI_Comm comm, int64_t count, int64_t *values);
-  PetscErrorCode (*max)(MPI_Comm comm, int64_t count, int64_t *values);
+  PetscErrorCode (*sum)(void *context, int64_t count, int64_t *values);
+  PetscErrorCode (*max)(void *context, int64_t count, int64_t *values);
   /* send[0] goes to rank neighbor[0], send[1] to neighbor[1]; receive[s] takes what neighbor[s]
    * sent this way. `bytes` each; a negative neighbor is none. */
-  PetscErrorCode (*swap)(MPI_Comm comm, const int neighbor[2], int64_t bytes,
+  PetscErrorCode (*swap)(void *context, const int neighbor[2], int64_t bytes,
                          const void *const send[2], void *const receive[2]);
 } MFGExchangeOps;
+/* MPI; arrays in other memory than the host's are copied there and back. */
 extern const MFGExchangeOps MFGExchangeOps_MPI;
 
 /* Bytes that this rank sent to others, and that it gave to reductions and gathers, since Create. */
@@ -28,8 +34,10 @@ typedef struct {
   int64_t halo, migration, reduction, gather;
 } MFGExchangeBytes;
 
-/* Collective on comm, whose rank r has the box MFGBoxOfRank(whole, divisions, r). */
-PetscErrorCode MFGExchangeCreate(MPI_Comm comm, const MFGBlock *whole,
+/* Collective on comm, whose rank r has the box MFGBoxOfRank(whole, divisions, r). Ops and memory,
+ * where all arrays are, are borrowed. */
+PetscErrorCode MFGExchangeCreate(MPI_Comm comm, const MFGExchangeOps *ops,
+                                 const MFGMemoryOps *memory, const MFGBlock *whole,
                                  const int divisions[MFG_MAX_DIM], MFGExchange *exchange);
 PetscErrorCode MFGExchangeDestroy(MFGExchange *exchange);
 MFGExchangeBytes MFGExchangeBytesMoved(MFGExchange exchange);
@@ -39,7 +47,7 @@ void MFGExchangeCountGather(MFGExchange exchange, int64_t bytes);
 /* Collective on world. In place; any count. */
 PetscErrorCode MFGExchangeSum(MFGExchange exchange, int64_t count, int64_t *values);
 PetscErrorCode MFGExchangeMax(MFGExchange exchange, int64_t count, int64_t *values);
-/* The same without an exchange. */
+/* The same without an exchange, in the host's memory. */
 PetscErrorCode MFGExchangeSumInt64(MPI_Comm comm, int64_t count, int64_t *values);
 
 /* Fields on this rank's box with `width` cells more on each side: [fields][z][y][x] elements. */

@@ -70,6 +70,7 @@ static PetscErrorCode ScanWork(void *context, double *seconds) {
   s->scan.agents = NextPart(s);
   const double start = MPI_Wtime();
   for (int i = 0; i < s->calls; i++) PetscCall(MFGBackendScan(s->backend, &s->scan));
+  PetscCall(MFGMemorySynchronize(s->backend->memory));
   *seconds = (MPI_Wtime() - start) / (double)(s->calls * s->scan.agents.count);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -82,6 +83,7 @@ static PetscErrorCode DepositWork(void *context, double *seconds) {
   const double start = MPI_Wtime();
   PetscCall(MFGBackendDeposit(s->backend, &s->scan.domain, &part, &s->scan.shape, &s->scan.extent,
                               s->scan.moments));
+  PetscCall(MFGMemorySynchronize(s->backend->memory));
   *seconds = (MPI_Wtime() - start) / (double)part.count;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -97,24 +99,29 @@ static PetscErrorCode SortWork(void *context, double *seconds) {
   PetscFunctionBeginUser;
   const double start = MPI_Wtime();
   PetscCall(MFGBackendSort(s->backend, &job));
+  PetscCall(MFGMemorySynchronize(s->backend->memory));
   *seconds = (MPI_Wtime() - start) / (double)job.agents.count;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode SampleUniform(Scan *s, PetscBool stratified) {
+  const MFGMemoryOps *memory = s->backend->memory;
   const int64_t cells = MFGBlockCells(&s->scan.domain);
-  int64_t *cumulative;
+  int64_t *sums, *copy = NULL, room = 0;
+  const void *cumulative;
 
   PetscFunctionBeginUser;
-  PetscCall(PetscMalloc1(cells, &cumulative));
-  for (int64_t c = 0; c < cells; c++) cumulative[c] = (c + 1) << 20;
+  PetscCall(PetscMalloc1(cells, &sums));
+  for (int64_t c = 0; c < cells; c++) sums[c] = (c + 1) << 20;
+  PetscCall(MFGMemoryStage(memory, cells, sizeof *sums, sums, &room, &copy, &cumulative));
   const MFGSample job = {.domain = s->scan.domain,
                          .agents = s->agents.range,
                          .total = s->agents.range.count,
                          .stratified = stratified,
                          .cumulative = cumulative};
   PetscCall(MFGBackendSample(s->backend, &job));
-  PetscCall(PetscFree(cumulative));
+  PetscCall(MFGMemoryFree(memory, &copy));
+  PetscCall(PetscFree(sums));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -140,6 +147,8 @@ static PetscErrorCode ScanCreate(const MFGBackend *backend, const MFGBlock *grid
   const MFGExtent extent = MFGBlockWidened(grid, rim ? rim : none);
   const MFGExtent drift = MFGBlockWidened(grid, rim ? one : none);
   const int64_t field = MFGExtentCells(&extent) * MFGMomentNumbers(grid->dim, &l->shape);
+  const int64_t drifts = steps * grid->dim * MFGExtentCells(&drift);
+  const MFGMemoryOps *memory = backend->memory;
 
   PetscFunctionBeginUser;
   memset(s, 0, sizeof *s);
@@ -152,23 +161,27 @@ static PetscErrorCode ScanCreate(const MFGBackend *backend, const MFGBlock *grid
                       .ghosted = (PetscBool)(rim != NULL),
                       .shape = l->shape,
                       .extent = extent};
-  PetscCall(PetscCalloc1(steps * grid->dim * MFGExtentCells(&drift), &s->drift));
-  PetscCall(PetscCalloc1(steps * field, &s->scan.moments));
+  PetscCall(MFGMemoryAllocate(memory, drifts, sizeof *s->drift, &s->drift));
+  PetscCall(MFGMemoryZero(memory, drifts, sizeof *s->drift, s->drift));
+  PetscCall(MFGMemoryAllocate(memory, steps * field, sizeof(int64_t), &s->scan.moments));
+  PetscCall(MFGMemoryZero(memory, steps * field, sizeof(int64_t), s->scan.moments));
   s->scan.drift = s->drift;
-  if (rim) PetscCall(PetscMalloc1(count + 1, &s->scan.leavers));
-  s->agents = MFGAgentsNone(grid, l->single, (PetscBool)(rim != NULL));
+  if (rim) PetscCall(MFGMemoryAllocate(memory, count + 1, sizeof(int64_t), &s->scan.leavers));
+  s->agents = MFGAgentsNone(memory, grid, l->single, PETSC_FALSE);
   PetscCall(MFGAgentsReserve(&s->agents, count));
   s->agents.range.count = count;
-  for (int64_t i = 0; rim && i < count; i++) s->agents.range.id[i] = i;
+  if (rim) PetscCall(MFGAgentsWriteIds(&s->agents));
   PetscCall(SampleUniform(s, PETSC_FALSE));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode ScanDestroy(Scan *s) {
+  const MFGMemoryOps *memory = s->backend->memory;
+
   PetscFunctionBeginUser;
-  PetscCall(PetscFree(s->drift));
-  PetscCall(PetscFree(s->scan.moments));
-  PetscCall(PetscFree(s->scan.leavers));
+  PetscCall(MFGMemoryFree(memory, &s->drift));
+  PetscCall(MFGMemoryFree(memory, &s->scan.moments));
+  PetscCall(MFGMemoryFree(memory, &s->scan.leavers));
   PetscCall(MFGAgentsDestroy(&s->agents));
   PetscCall(MFGSortScratchDestroy(&s->scratch));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -264,6 +277,7 @@ static PetscErrorCode ConvolutionWork(void *context, double *seconds) {
   PetscFunctionBeginUser;
   const double start = MPI_Wtime();
   PetscCall(MFGBackendConvolve(c->backend, &c->job, c->moments, c->density));
+  PetscCall(MFGMemorySynchronize(c->backend->memory));
   *seconds = MPI_Wtime() - start;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -271,8 +285,11 @@ static PetscErrorCode ConvolutionWork(void *context, double *seconds) {
 static PetscErrorCode MeasureConvolution(MPI_Comm comm, const MFGBackend *backend,
                                          const MFGSweepLayout *l, double *seconds) {
   static const int most[MFG_MAX_DIM][MFG_MAX_DIM] = {{1024, 1, 1}, {128, 32, 1}, {48, 12, 12}};
+  const MFGMemoryOps *memory = backend->memory;
   int cells[MFG_MAX_DIM], widest = 0;
-  double *weights;
+  double *weights, *copy = NULL;
+  int64_t room = 0;
+  const void *there;
   Convolution c = {.backend = backend};
 
   PetscFunctionBeginUser;
@@ -283,22 +300,29 @@ static PetscErrorCode MeasureConvolution(MPI_Comm comm, const MFGBackend *backen
   const MFGBlock grid = Alone(&l->whole, cells);
   const int64_t count = MFGBlockCells(&grid), table = (l->shape.order * (2 * widest + 1))
                                                       << MFG_HALVINGS_MAX;
-  PetscCall(PetscCalloc1(count * MFGMomentNumbers(grid.dim, &l->shape), &c.moments));
-  PetscCall(PetscMalloc2(count, &c.density, table, &weights));
+  const int64_t numbers = count * MFGMomentNumbers(grid.dim, &l->shape);
+  PetscCall(MFGMemoryAllocate(memory, numbers, sizeof *c.moments, &c.moments));
+  PetscCall(MFGMemoryZero(memory, numbers, sizeof *c.moments, c.moments));
+  PetscCall(MFGMemoryAllocate(memory, count, sizeof *c.density, &c.density));
+  PetscCall(PetscMalloc1(table, &weights));
   for (int64_t i = 0; i < table; i++) weights[i] = 1. / (double)table;
+  PetscCall(MFGMemoryStage(memory, table, sizeof *weights, weights, &room, &copy, &there));
   c.job = (MFGConvolution){.block = grid, .shape = l->shape, .agents = l->agents};
   for (int k = 0; k < grid.dim; k++) {
     c.job.radius[k] = l->radius[k];
-    c.job.weights[k] = weights;
+    c.job.weights[k] = there;
   }
   PetscCall(Shortest(comm, ConvolutionWork, &c, seconds));
   *seconds /= MFGConvolutionProducts(&grid, &l->shape, l->radius);
-  PetscCall(PetscFree(c.moments));
-  PetscCall(PetscFree2(c.density, weights));
+  PetscCall(MFGMemoryFree(memory, &c.moments));
+  PetscCall(MFGMemoryFree(memory, &c.density));
+  PetscCall(MFGMemoryFree(memory, &copy));
+  PetscCall(PetscFree(weights));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 typedef struct {
+  const MFGMemoryOps *memory;
   int64_t bytes;
   char *from, *to;
 } Copy;
@@ -308,27 +332,33 @@ static PetscErrorCode CopyWork(void *context, double *seconds) {
 
   PetscFunctionBeginUser;
   const double start = MPI_Wtime();
-  PetscCall(PetscMemcpy(c->to, c->from, c->bytes));
+  PetscCall(MFGMemoryCopy(c->memory, c->bytes, 1, MFG_COPY_WITHIN, c->from, c->to));
+  PetscCall(MFGMemorySynchronize(c->memory));
   *seconds = MPI_Wtime() - start;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGHintsMemory(MPI_Comm comm, int64_t bytes, double *bandwidth) {
-  Copy c = {.bytes = bytes};
+PetscErrorCode MFGHintsMemory(MPI_Comm comm, const MFGMemoryOps *memory, int64_t bytes,
+                              double *bandwidth) {
+  Copy c = {.memory = memory, .bytes = bytes};
   double seconds;
 
   PetscFunctionBeginUser;
-  PetscCall(PetscMalloc2(bytes, &c.from, bytes, &c.to));
-  memset(c.from, 1, bytes);
+  PetscCall(MFGMemoryAllocate(memory, bytes, 1, &c.from));
+  PetscCall(MFGMemoryAllocate(memory, bytes, 1, &c.to));
+  PetscCall(MFGMemoryZero(memory, bytes, 1, c.from));
   PetscCall(Shortest(comm, CopyWork, &c, &seconds));
   *bandwidth = 2. * (double)bytes / seconds;
-  PetscCall(PetscFree2(c.from, c.to));
+  PetscCall(MFGMemoryFree(memory, &c.from));
+  PetscCall(MFGMemoryFree(memory, &c.to));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 /* Messages round a ring of all ranks, or sums over them. */
 typedef struct {
-  MPI_Comm comm;
+  const MFGExchangeOps *ops;
+  const MFGMemoryOps *memory;
+  void *transport;
   int64_t bytes, *buffer[4];
   int neighbor[2], calls;
   PetscBool sum;
@@ -343,15 +373,17 @@ static PetscErrorCode NetworkWork(void *context, double *seconds) {
   const double start = MPI_Wtime();
   for (int i = 0; i < n->calls; i++)
     if (n->sum)
-      PetscCall(MFGExchangeOps_MPI.sum(n->comm, n->bytes / 8, n->buffer[0]));
+      PetscCall(n->ops->sum(n->transport, n->bytes / 8, n->buffer[0]));
     else
-      PetscCall(MFGExchangeOps_MPI.swap(n->comm, n->neighbor, n->bytes, send, receive));
+      PetscCall(n->ops->swap(n->transport, n->neighbor, n->bytes, send, receive));
+  PetscCall(MFGMemorySynchronize(n->memory));
   *seconds = (MPI_Wtime() - start) / n->calls;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode MeasureNetwork(MPI_Comm comm, MFGHints *h) {
-  Network n = {.comm = comm, .bytes = 8, .calls = SHORT_CALLS};
+static PetscErrorCode MeasureNetwork(MPI_Comm comm, const MFGBackend *backend, MFGHints *h) {
+  Network n = {
+      .ops = backend->transport, .memory = backend->memory, .bytes = 8, .calls = SHORT_CALLS};
   PetscMPIInt rank, size;
   double seconds;
 
@@ -364,8 +396,12 @@ static PetscErrorCode MeasureNetwork(MPI_Comm comm, MFGHints *h) {
   }
   n.neighbor[0] = (rank + size - 1) % size;
   n.neighbor[1] = (rank + 1) % size;
-  PetscCall(PetscCalloc1(SUM_COUNT, &n.buffer[0]));
-  for (int i = 1; i < 4; i++) PetscCall(PetscCalloc1(SWAP_BYTES / 8, &n.buffer[i]));
+  PetscCall(n.ops->create(comm, n.memory, &n.transport));
+  for (int i = 0; i < 4; i++) {
+    const int64_t count = i ? SWAP_BYTES / 8 : SUM_COUNT;
+    PetscCall(MFGMemoryAllocate(n.memory, count, sizeof(int64_t), &n.buffer[i]));
+    PetscCall(MFGMemoryZero(n.memory, count, sizeof(int64_t), n.buffer[i]));
+  }
   PetscCall(Shortest(comm, NetworkWork, &n, &h->message_seconds));
   n.bytes = SWAP_BYTES;
   n.calls = 1;
@@ -375,7 +411,8 @@ static PetscErrorCode MeasureNetwork(MPI_Comm comm, MFGHints *h) {
   n.bytes = SUM_COUNT * 8;
   PetscCall(Shortest(comm, NetworkWork, &n, &seconds));
   h->reduce_bandwidth = 2. * (size - 1) / size * (double)n.bytes / seconds;
-  for (int i = 0; i < 4; i++) PetscCall(PetscFree(n.buffer[i]));
+  for (int i = 0; i < 4; i++) PetscCall(MFGMemoryFree(n.memory, &n.buffer[i]));
+  PetscCall(n.ops->destroy(n.transport));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -391,11 +428,11 @@ PetscErrorCode MFGHintsMeasure(MPI_Comm comm, const MFGBackend *backend, const M
   domain.decomposition = MFG_DECOMPOSITION_DOMAIN;
   for (int k = 0; k < MFG_MAX_DIM; k++) rim[k] = l->divisions[k] > 1 ? l->radius[k] : 0;
   PetscCall(MeasureCall(comm, backend, l, &h->call_seconds));
-  PetscCall(MFGHintsMemory(comm, COPY_BYTES, &h->memory_bandwidth));
+  PetscCall(MFGHintsMemory(comm, backend->memory, COPY_BYTES, &h->memory_bandwidth));
   PetscCall(MeasureAgents(comm, backend, &replicated, &l->whole, NULL, &h->agent_seconds,
                           &h->deposit_seconds));
   PetscCall(MeasureAgents(comm, backend, &domain, &box, rim, &h->resident_seconds, NULL));
   PetscCall(MeasureConvolution(comm, backend, l, &h->product_seconds));
-  PetscCall(MeasureNetwork(comm, h));
+  PetscCall(MeasureNetwork(comm, backend, h));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

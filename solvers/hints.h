@@ -32,7 +32,8 @@ PetscErrorCode MFGHintsMeasure(MPI_Comm comm, const MFGBackend *backend,
                                const MFGSweepLayout *layout, MFGHints *hints);
 
 /* Collective on comm. Bytes/s, read and written, of copying `bytes` to as many others. */
-PetscErrorCode MFGHintsMemory(MPI_Comm comm, int64_t bytes, double *bandwidth);
+PetscErrorCode MFGHintsMemory(MPI_Comm comm, const MFGMemoryOps *memory, int64_t bytes,
+                              double *bandwidth);
 
 /* Multiplications that the density of a block takes: along x for every row of boxes in reach, then
  * along y, then z. */

@@ -13,7 +13,7 @@ struct MFGDensityPlan_ {
   double *bandwidth; /* owned; [levels][dim] */
   int *radius;       /* owned; [levels][dim] */
   size_t *offset;    /* owned; [levels][dim]: where a table begins */
-  double *weights;   /* owned; tables [order][boxes][2 radius + 1] */
+  double *weights;   /* owned; in the backend's memory; tables [order][boxes][2 radius + 1] */
   double seconds;    /* spent in evaluations */
 };
 
@@ -108,8 +108,10 @@ static PetscErrorCode ChooseSizes(MFGDensityPlan p, double tolerance, const int 
 static PetscErrorCode FillTables(MFGDensityPlan p) {
   const MFGBlock *b = &p->grid->block;
   const int count = p->levels * b->dim;
-  PetscMPIInt rank;
+  const MFGMemoryOps *memory = p->backend->memory;
+  PetscMPIInt rank, entries;
   size_t total = 0;
+  double *weights;
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_rank(p->grid->world, &rank));
@@ -117,16 +119,19 @@ static PetscErrorCode FillTables(MFGDensityPlan p) {
     p->offset[i] = total;
     total += (size_t)(p->shape.order << p->shape.halvings[i % b->dim]) * (2 * p->radius[i] + 1);
   }
-  PetscCall(PetscMalloc1(total, &p->weights));
+  PetscCall(PetscMalloc1(total, &weights));
   for (int i = 0; i < count; i++) {
-    double *table = p->weights + p->offset[i];
+    double *table = weights + p->offset[i];
     if (rank == 0)
       FillTable(p->shape.order, 1 << p->shape.halvings[i % b->dim], b->spacing[i % b->dim],
                 p->bandwidth[i], p->radius[i], table);
   }
-  PetscMPIInt entries;
   PetscCall(PetscMPIIntCast((PetscInt64)total, &entries));
-  PetscCallMPI(MPI_Bcast(p->weights, entries, MPI_DOUBLE, 0, p->grid->world));
+  PetscCallMPI(MPI_Bcast(weights, entries, MPI_DOUBLE, 0, p->grid->world));
+  PetscCall(MFGMemoryAllocate(memory, entries, sizeof *weights, &p->weights));
+  PetscCall(
+      MFGMemoryCopy(memory, entries, sizeof *weights, MFG_COPY_FROM_HOST, weights, p->weights));
+  PetscCall(PetscFree(weights));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -167,7 +172,7 @@ PetscErrorCode MFGDensityPlanDestroy(MFGDensityPlan *plan) {
   PetscFunctionBeginUser;
   if (!plan || !*plan) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(PetscFree3((*plan)->bandwidth, (*plan)->radius, (*plan)->offset));
-  PetscCall(PetscFree((*plan)->weights));
+  PetscCall(MFGMemoryFree((*plan)->backend->memory, &(*plan)->weights));
   PetscCall(PetscFree(*plan));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -277,7 +282,10 @@ static PetscErrorCode GatherPositions(MFGDensityPlan plan, const MFGAgentRange *
 PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRange *agents,
                                 double *density) {
   const MFGBlock *b = &plan->grid->block;
-  double *position[MFG_MAX_DIM] = {NULL};
+  const MFGMemoryOps *memory = plan->backend->memory;
+  double *position[MFG_MAX_DIM] = {NULL}, *copy[MFG_MAX_DIM] = {NULL}, *out = density;
+  const double *there[MFG_MAX_DIM] = {NULL};
+  const int64_t owned = MFGBlockOwned(b);
   const double start = MPI_Wtime();
 
   PetscFunctionBeginUser;
@@ -289,9 +297,22 @@ PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRa
              (long long)total);
   for (int k = 0; k < b->dim; k++) PetscCall(PetscMalloc1(total, &position[k]));
   PetscCall(GatherPositions(plan, agents, position));
-  PetscCall(MFGBackendDirect(plan->backend, b, total, (const double *const *)position,
-                             plan->bandwidth + level * b->dim, density));
-  for (int k = 0; k < b->dim; k++) PetscCall(PetscFree(position[k]));
+  for (int k = 0; k < b->dim; k++) {
+    int64_t room = 0;
+    PetscCall(MFGMemoryStage(memory, total, sizeof(double), position[k], &room, &copy[k],
+                             (const void **)&there[k]));
+  }
+  if (!memory->is_host) PetscCall(MFGMemoryAllocate(memory, owned, sizeof *out, &out));
+  PetscCall(
+      MFGBackendDirect(plan->backend, b, total, there, plan->bandwidth + level * b->dim, out));
+  if (!memory->is_host) {
+    PetscCall(MFGMemoryCopy(memory, owned, sizeof *out, MFG_COPY_TO_HOST, out, density));
+    PetscCall(MFGMemoryFree(memory, &out));
+  }
+  for (int k = 0; k < b->dim; k++) {
+    PetscCall(MFGMemoryFree(memory, &copy[k]));
+    PetscCall(PetscFree(position[k]));
+  }
   plan->seconds += MPI_Wtime() - start;
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -56,13 +56,15 @@ MFGMomentShape MFGDensityShapeOf(int dim, int64_t agents, double tolerance,
  * each side are enough for its density. 0 on unused axes and for the direct method. */
 void MFGDensityPlanRadius(MFGDensityPlan plan, int radius[MFG_MAX_DIM]);
 
-/* Not collective. Moments [extent][boxes][terms] of all agents -> the density of `block`, [owned],
- * in a fixed order of summation per cell: the same bits for any block and extent. block NULL: the
- * grid's own block; extent NULL: the whole grid, else as MFGConvolution.extent says. */
+/* Not collective. In the backend's memory: moments [extent][boxes][terms] of all agents -> the
+ * density of `block`, [owned], in a fixed order of summation per cell: the same bits for any block
+ * and extent. block NULL: the grid's own block; extent NULL: the whole grid, else as
+ * MFGConvolution.extent says. */
 PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const MFGBlock *block,
                                   const MFGExtent *extent, const int64_t *moments, double *density);
 
-/* Collective on grid->world. The exact sum over the agents of all ranks, in the order of their ids,
+/* Collective on grid->world. Agents and density in the host's memory. The exact sum over the agents
+ * of all ranks, in the order of their ids,
  * which are 0 .. N - 1, each on one rank: the same bits wherever an agent is. */
 PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRange *agents,
                                 double *density);
@@ -73,22 +75,14 @@ PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRa
 typedef struct {
   double mean[MFG_MAX_DIM], variance[MFG_MAX_DIM];
 } MFGSampleStatistics;
-/* For every axis and every box of it the sums of the terms 1, t, t^2 of that axis over the boxes
- * beside it, [axis][cells boxes][3]. Sums over all agents do not overflow. */
-int64_t MFGMarginalCount(const MFGBlock *domain, const MFGMomentShape *shape);
-/* Not collective. Adds the cells of `box`; moments [extent][boxes][terms], extent NULL: the whole
- * grid. */
-PetscErrorCode MFGMomentMarginals(const MFGBlock *domain, const MFGMomentShape *shape,
-                                  const MFGBlock *box, const MFGExtent *extent,
-                                  const int64_t *moments, int64_t *marginals);
 /* Not collective. From the marginals of all agents (MFGExchangeSumInt64 adds those of ranks). */
 PetscErrorCode MFGMarginalStatistics(const MFGBlock *domain, const MFGMomentShape *shape,
                                      int64_t agents, const int64_t *marginals,
                                      MFGSampleStatistics *statistics);
-/* Both for moments of all agents on the whole grid. */
-PetscErrorCode MFGMomentStatistics(const MFGBlock *domain, const MFGMomentShape *shape,
-                                   int64_t agents, const int64_t *moments,
-                                   MFGSampleStatistics *statistics);
+/* Both for moments of all agents on the whole grid, in the memory of a backend of the host. */
+PetscErrorCode MFGMomentStatistics(const MFGBackend *backend, const MFGBlock *domain,
+                                   const MFGMomentShape *shape, int64_t agents,
+                                   const int64_t *moments, MFGSampleStatistics *statistics);
 
 /* Scott  h = sd N^(-1/(d+4));  Silverman  h = sd (4/((d+2) N))^(1/(d+4)).  A result below 0.7 cells
  * is raised to 0.7 cells and *raised set. */

@@ -57,6 +57,19 @@ MFG_HD int MFGMomentNumbers(int dim, const MFGMomentShape *s) {
   return MFGMomentTerms(dim, s->order) * MFGMomentBoxes(s);
 }
 
+/* Marginals of an axis: for every box along it the sums of the terms 1, t, t^2 of that axis over
+ * the boxes beside it, [boxes][3]; those of the axes lie one after the other. Where an axis begins,
+ * and (axis = dim) how many numbers there are. */
+MFG_HD int64_t MFGMarginalStart(const MFGBlock *domain, const MFGMomentShape *s, int axis) {
+  int64_t boxes = 0;
+  for (int k = 0; k < axis; k++) boxes += (int64_t)domain->cells[k] << s->halvings[k];
+  return 3 * boxes;
+}
+
+MFG_HD int64_t MFGMarginalCount(const MFGBlock *domain, const MFGMomentShape *s) {
+  return MFGMarginalStart(domain, s, domain->dim);
+}
+
 /* t^k, k < 32, multiplied in one stated order: ((t^1 t^2) t^4) ..., by the bits of k. */
 MFG_HD double MFGMomentPower(double t, int k) {
   const double t2 = t * t, t4 = t2 * t2, t8 = t4 * t4, t16 = t8 * t8;

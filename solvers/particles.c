@@ -16,12 +16,16 @@ struct MFGParticles_ {
   MFGExchange exchange;      /* owned */
   MFGResidents residents;    /* owned; domain decomposition, else NULL */
   MFGAgents now, initial;    /* replicated: where they are, and were at t = 0 */
-  int64_t *cumulative;       /* owned; [cells] */
+  int64_t *cumulative;       /* owned; [cells], on the host */
+  int64_t *cumulative_there; /* owned; a copy, where the backend's memory is another */
   double imbalance;
   MFGSortScratch scratch;
   MFGAgentDrift drift;
-  int64_t *moments; /* owned; [moments_size]; kept between sweeps like the drift's buffers */
-  int64_t moments_size;
+  /* Owned, in the backend's memory, kept between sweeps like the drift's buffers: moments of a
+   * chunk of levels, their densities (unused on the host), marginals of all levels. */
+  int64_t *moments, *marginals;
+  double *density;
+  int64_t moments_size, marginals_size, density_size;
 };
 
 static PetscErrorCode CheckSpec(const MFGGrid *grid, const MFGParticlesSpec *spec) {
@@ -65,16 +69,22 @@ static PetscErrorCode Cumulate(MFGParticles p) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode Sample(MFGParticles p, const MFGAgentRange *agents) {
+/* Agents in the memory of `backend`. */
+static PetscErrorCode Sample(MFGParticles p, const MFGBackend *backend,
+                             const MFGAgentRange *agents) {
+  int64_t size = p->cumulative_there ? MFGBlockCells(&p->domain) : 0;
+  const void *cumulative;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGMemoryStage(backend->memory, MFGBlockCells(&p->domain), sizeof *p->cumulative,
+                           p->cumulative, &size, &p->cumulative_there, &cumulative));
   const MFGSample job = {.domain = p->domain,
                          .key = {.seed = p->spec.seed},
                          .agents = *agents,
                          .total = p->spec.count,
                          .stratified = (PetscBool)(p->spec.sampling == MFG_SAMPLING_STRATIFIED),
-                         .cumulative = p->cumulative};
-
-  PetscFunctionBeginUser;
-  PetscCall(MFGBackendSample(p->backend, &job));
+                         .cumulative = cumulative};
+  PetscCall(MFGBackendSample(backend, &job));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -83,8 +93,8 @@ static int64_t Proportion(int64_t a, int64_t b, int64_t c) {
   return (int64_t)((MFGUint128)a * (MFGUint128)b / (MFGUint128)c);
 }
 
-/* Agents of a range of ids, where they are at t = 0. */
-static PetscErrorCode CreateRange(MFGParticles p) {
+/* Agents of a range of ids, where they are at t = 0, in the memory of `backend`. */
+static PetscErrorCode CreateRange(MFGParticles p, const MFGBackend *backend) {
   PetscMPIInt rank, size;
 
   PetscFunctionBeginUser;
@@ -92,16 +102,17 @@ static PetscErrorCode CreateRange(MFGParticles p) {
   PetscCallMPI(MPI_Comm_size(p->grid->world, &size));
   const int64_t first = Proportion(p->spec.count, rank, size);
   const int64_t count = Proportion(p->spec.count, rank + 1, size) - first;
-  p->now = p->initial = MFGAgentsNone(&p->domain, p->spec.single, PETSC_FALSE);
+  p->now = p->initial = MFGAgentsNone(backend->memory, &p->domain, p->spec.single, PETSC_FALSE);
   PetscCall(MFGAgentsReserve(&p->initial, count));
   p->initial.range.first_id = first;
   p->initial.range.count = count;
-  PetscCall(Sample(p, &p->initial.range));
+  PetscCall(Sample(p, backend, &p->initial.range));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGParticlesCreate(const MFGGrid *grid, const MFGBackend *backend,
                                   const MFGParticlesSpec *spec, MFGParticles *particles) {
+  const PetscBool domain = (PetscBool)(spec->decomposition == MFG_DECOMPOSITION_DOMAIN);
   MFGParticles p;
 
   PetscFunctionBeginUser;
@@ -114,9 +125,11 @@ PetscErrorCode MFGParticlesCreate(const MFGGrid *grid, const MFGBackend *backend
   p->domain = MFGGridWhole(grid);
   PetscCall(Cumulate(p));
   p->spec.initial_density = NULL;
-  PetscCall(MFGExchangeCreate(grid->world, &p->domain, grid->divisions, &p->exchange));
-  PetscCall(CreateRange(p));
-  if (spec->decomposition == MFG_DECOMPOSITION_DOMAIN) {
+  PetscCall(MFGExchangeCreate(grid->world, backend->transport, backend->memory, &p->domain,
+                              grid->divisions, &p->exchange));
+  p->drift.memory = backend->memory;
+  PetscCall(CreateRange(p, domain ? MFGBackendOnHost(backend) : backend));
+  if (domain) {
     PetscCall(MFGResidentsCreate(grid, backend, p->exchange, &p->initial.range, spec->count,
                                  sqrt(2 * spec->nu * spec->dt), &p->residents));
     PetscCall(MFGAgentsDestroy(&p->initial));
@@ -135,7 +148,10 @@ PetscErrorCode MFGParticlesDestroy(MFGParticles *particles) {
   PetscCall(MFGResidentsDestroy(&p->residents));
   PetscCall(MFGExchangeDestroy(&p->exchange));
   PetscCall(PetscFree(p->cumulative));
-  PetscCall(PetscFree(p->moments));
+  PetscCall(MFGMemoryFree(p->backend->memory, &p->cumulative_there));
+  PetscCall(MFGMemoryFree(p->backend->memory, &p->moments));
+  PetscCall(MFGMemoryFree(p->backend->memory, &p->marginals));
+  PetscCall(MFGMemoryFree(p->backend->memory, &p->density));
   PetscCall(MFGAgentDriftDestroy(&p->drift));
   PetscCall(PetscFree(*particles));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -168,19 +184,24 @@ typedef struct {
 static PetscErrorCode Statistics(MFGParticles p, const MFGMomentShape *shape,
                                  const MFGExtent *extent, int count, int64_t field,
                                  const int64_t *moments, MFGSampleStatistics *statistics) {
+  const MFGMemoryOps *memory = p->backend->memory;
+  const MFGMarginals job = {
+      .domain = p->domain, .shape = *shape, .box = p->grid->box, .extent = *extent};
   const int64_t n = MFGMarginalCount(&p->domain, shape);
-  int64_t *marginals;
+  int64_t *sums;
 
   PetscFunctionBeginUser;
-  PetscCall(PetscCalloc1(count * n, &marginals));
+  PetscCall(MFGMemoryReserve(memory, count * n, sizeof *sums, &p->marginals_size, &p->marginals));
+  PetscCall(MFGMemoryZero(memory, count * n, sizeof *sums, p->marginals));
   for (int i = 0; i < count; i++)
-    PetscCall(MFGMomentMarginals(&p->domain, shape, &p->grid->box, extent, moments + i * field,
-                                 marginals + i * n));
-  PetscCall(MFGExchangeSum(p->exchange, count * n, marginals));
+    PetscCall(MFGBackendMarginals(p->backend, &job, moments + i * field, p->marginals + i * n));
+  PetscCall(MFGExchangeSum(p->exchange, count * n, p->marginals));
+  PetscCall(PetscMalloc1(count * n, &sums));
+  PetscCall(MFGMemoryCopy(memory, count * n, sizeof *sums, MFG_COPY_TO_HOST, p->marginals, sums));
   for (int i = 0; i < count; i++)
     PetscCall(
-        MFGMarginalStatistics(&p->domain, shape, p->spec.count, marginals + i * n, &statistics[i]));
-  PetscCall(PetscFree(marginals));
+        MFGMarginalStatistics(&p->domain, shape, p->spec.count, sums + i * n, &statistics[i]));
+  PetscCall(PetscFree(sums));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -188,36 +209,77 @@ static MFGAgentRange AgentsHere(MFGParticles p) {
   return p->residents ? MFGResidentsRange(p->residents) : p->now.range;
 }
 
-/* The density of the box of every rank, on the cells of the grid that this rank holds: in 1D all.
- */
-static PetscErrorCode DensityOfBoxes(Sweep *s, int level, const int64_t *moments, double *density) {
-  const MFGGrid *grid = s->particles->grid;
+/* In 1D every rank holds the whole grid: the densities of all boxes, from that of this rank's. */
+static PetscErrorCode GatherBoxes(MFGParticles p, const double *own, double *density) {
+  const MFGGrid *grid = p->grid;
   PetscMPIInt size, *counts, *starts;
-  double *own;
 
   PetscFunctionBeginUser;
-  if (grid->block.dim > 1) {
-    PetscCall(MFGDensityEvaluate(s->plan, level, &grid->box, &s->extent, moments, density));
-    PetscFunctionReturn(PETSC_SUCCESS);
-  }
   PetscCallMPI(MPI_Comm_size(grid->world, &size));
-  PetscCall(PetscMalloc3(grid->box.count[0], &own, size, &counts, size, &starts));
-  PetscCall(MFGDensityEvaluate(s->plan, level, &grid->box, &s->extent, moments, own));
+  PetscCall(PetscMalloc2(size, &counts, size, &starts));
   for (PetscMPIInt r = 0; r < size; r++) {
     counts[r] = grid->boxes[r].count[0];
     starts[r] = grid->boxes[r].start[0];
   }
   PetscCallMPI(MPI_Allgatherv(own, grid->box.count[0], MPI_DOUBLE, density, counts, starts,
                               MPI_DOUBLE, grid->world));
-  MFGExchangeCountGather(s->particles->exchange, grid->box.count[0] * (int64_t)sizeof(double));
-  PetscCall(PetscFree3(own, counts, starts));
+  MFGExchangeCountGather(p->exchange, grid->box.count[0] * (int64_t)sizeof(double));
+  PetscCall(PetscFree2(counts, starts));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Levels first .. first + count - 1 into M. The box of every rank, or in 1D and replicated the
+ * whole grid, is written where it belongs; elsewhere than on the host, first to p->density. */
+static PetscErrorCode Densities(Sweep *s, int first, int count, const int64_t *moments) {
+  const MFGParticles p = s->particles;
+  const MFGMemoryOps *memory = p->backend->memory;
+  const MFGBlock *block = p->residents ? &p->grid->box : &p->grid->block;
+  const int64_t owned = MFGBlockOwned(&p->grid->block), mine = MFGBlockOwned(block);
+  const PetscBool gather = (PetscBool)(p->residents && p->grid->block.dim == 1);
+  const PetscBool direct = (PetscBool)(memory->is_host && !gather);
+  double *own = s->M + first * owned, *there = own;
+
+  PetscFunctionBeginUser;
+  if (!direct) {
+    PetscCall(MFGMemoryReserve(memory, count * mine, sizeof *own, &p->density_size, &p->density));
+    there = p->density;
+  }
+  for (int i = 0; i < count; i++)
+    PetscCall(MFGDensityEvaluate(s->plan, first + i, block, &s->extent, moments + i * s->field,
+                                 there + i * mine));
+  if (gather) PetscCall(PetscMalloc1(count * mine, &own));
+  if (!direct)
+    PetscCall(MFGMemoryCopy(memory, count * mine, sizeof *own, MFG_COPY_TO_HOST, there, own));
+  if (gather) {
+    for (int i = 0; i < count; i++)
+      PetscCall(GatherBoxes(p, own + i * mine, s->M + (first + i) * owned));
+    PetscCall(PetscFree(own));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The exact sums of one level, over the agents where they are now. */
+static PetscErrorCode DirectDensity(Sweep *s, int level) {
+  const MFGParticles p = s->particles;
+  double *density = s->M + level * MFGBlockOwned(&p->grid->block);
+  MFGAgents here = MFGAgentsNone(p->backend->memory, &p->domain, p->spec.single, PETSC_FALSE);
+  MFGAgents copy = MFGAgentsNone(&MFGMemoryOps_Host, &p->domain, p->spec.single, PETSC_FALSE);
+
+  PetscFunctionBeginUser;
+  here.range = AgentsHere(p);
+  here.with_ids = (PetscBool)(here.range.id != NULL);
+  if (!here.memory->is_host) {
+    PetscCall(MFGAgentsCopy(&here, &copy));
+    here = copy;
+  }
+  PetscCall(MFGDensityDirect(s->plan, level, &here.range, density));
+  PetscCall(MFGAgentsDestroy(&copy));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 /* Levels first .. first + count - 1, whose local moments lie one after the other. */
 static PetscErrorCode Evaluate(Sweep *s, int first, int count, int64_t *moments) {
   const MFGParticles p = s->particles;
-  const int64_t owned = MFGBlockOwned(&p->grid->block);
   const PetscBool direct = (PetscBool)(MFGDensityPlanMethod(s->plan) == MFG_DENSITY_DIRECT);
   const MFGHalo halo = {.width = {s->halo[0], s->halo[1], s->halo[2]},
                         .element = s->field / MFGExtentCells(&s->extent) * (int)sizeof(int64_t),
@@ -227,17 +289,12 @@ static PetscErrorCode Evaluate(Sweep *s, int first, int count, int64_t *moments)
   if (!p->residents) PetscCall(MFGExchangeSum(p->exchange, count * s->field, moments));
   PetscCall(
       Statistics(p, &s->scan.shape, &s->extent, count, s->field, moments, s->statistics + first));
-  if (p->residents && !direct) PetscCall(MFGExchangeHalo(p->exchange, &halo, moments));
-  const MFGAgentRange agents = AgentsHere(p);
-  for (int n = first; n < first + count; n++, moments += s->field) {
-    double *density = s->M + n * owned;
-    if (direct)
-      PetscCall(MFGDensityDirect(s->plan, n, &agents, density));
-    else if (p->residents)
-      PetscCall(DensityOfBoxes(s, n, moments, density));
-    else
-      PetscCall(MFGDensityEvaluate(s->plan, n, NULL, NULL, moments, density));
+  if (direct) {
+    PetscCall(DirectDensity(s, first));
+    PetscFunctionReturn(PETSC_SUCCESS);
   }
+  if (p->residents) PetscCall(MFGExchangeHalo(p->exchange, &halo, moments));
+  PetscCall(Densities(s, first, count, moments));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -251,7 +308,8 @@ static PetscErrorCode ScanResidents(Sweep *s, int begin, int end, int64_t *momen
 
   PetscFunctionBeginUser;
   while (redo) {
-    PetscCall(PetscArrayzero(moments, (end - begin) * s->field));
+    PetscCall(
+        MFGMemoryZero(p->backend->memory, (end - begin) * s->field, sizeof *moments, moments));
     for (int n = begin; n < end; n++) {
       if (n && s->sort_every && n % s->sort_every == 0)
         PetscCall(MFGResidentsSort(p->residents, &p->scratch));
@@ -274,7 +332,7 @@ static PetscErrorCode ScanRange(Sweep *s, int begin, int end, int64_t *moments) 
   const int every = s->sort_every ? s->sort_every : end;
 
   PetscFunctionBeginUser;
-  PetscCall(PetscArrayzero(moments, (end - begin) * s->field));
+  PetscCall(MFGMemoryZero(p->backend->memory, (end - begin) * s->field, sizeof *moments, moments));
   for (int n = begin; n < end; n = s->scan.level_end) {
     if (n && n % every == 0) PetscCall(MFGAgentsSort(p->backend, &p->domain, &p->now, &p->scratch));
     s->scan.agents = p->now.range;
@@ -298,7 +356,7 @@ static PetscErrorCode SweepChunk(Sweep *s, int begin, int end) {
   PetscFunctionBeginUser;
   if (begin == 0) {
     const MFGAgentRange agents = AgentsHere(p);
-    PetscCall(PetscArrayzero(p->moments, s->field));
+    PetscCall(MFGMemoryZero(p->backend->memory, s->field, sizeof *moments, p->moments));
     PetscCall(MFGBackendDeposit(p->backend, &s->scan.domain, &agents, &s->scan.shape, &s->extent,
                                 p->moments));
     if (direct) PetscCall(Evaluate(s, 0, 1, p->moments));
@@ -391,11 +449,8 @@ PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t i
   }
   s.field = MFGExtentCells(&s.extent) * MFGMomentNumbers(dim, &shape);
   const int chunk = MFGSweepChunk(&layout, MFGDensityPlanMethod(plan));
-  if ((chunk + 1) * s.field > p->moments_size) {
-    PetscCall(PetscFree(p->moments));
-    p->moments_size = (chunk + 1) * s.field;
-    PetscCall(PetscMalloc1(p->moments_size, &p->moments));
-  }
+  PetscCall(MFGMemoryReserve(p->backend->memory, (chunk + 1) * s.field, sizeof *p->moments,
+                             &p->moments_size, &p->moments));
   s.sort_every = MFGSweepSortEvery(&layout);
   if (s.sort_every) PetscCall(SortInitial(p));
   PetscCall(Rewind(p));
@@ -414,7 +469,9 @@ static void RecordPath(const MFGAgents *agents, double *path) {
 PetscErrorCode MFGParticlesPaths(MFGParticles p, uint32_t iteration, MFGDriftFunction drift,
                                  void *context, int64_t samples, double *path, int64_t *id) {
   const int dim = p->domain.dim;
-  MFGAgents agents = MFGAgentsNone(&p->domain, p->spec.single, PETSC_FALSE);
+  const MFGBackend *host = MFGBackendOnHost(p->backend);
+  MFGAgents agents = MFGAgentsNone(host->memory, &p->domain, p->spec.single, PETSC_FALSE);
+  MFGAgentDrift values = {.memory = host->memory};
 
   PetscFunctionBeginUser;
   PetscCheck(samples > 0 && samples <= p->spec.count, p->grid->world, PETSC_ERR_ARG_OUTOFRANGE,
@@ -423,10 +480,10 @@ PetscErrorCode MFGParticlesPaths(MFGParticles p, uint32_t iteration, MFGDriftFun
   agents.range.count = samples;
   agents.range.id_stride = p->spec.count / samples;
   for (int64_t i = 0; i < samples; i++) id[i] = i * agents.range.id_stride;
-  PetscCall(Sample(p, &agents.range));
+  PetscCall(Sample(p, host, &agents.range));
   RecordPath(&agents, path);
   for (int n = 0; n < p->spec.steps; n++) {
-    PetscCall(MFGAgentDriftWhole(&p->drift, p->grid, p->exchange, n, n + 1, drift, context));
+    PetscCall(MFGAgentDriftWhole(&values, p->grid, p->exchange, n, n + 1, drift, context));
     const MFGScan scan = {.domain = p->domain,
                           .key = {.seed = p->spec.seed, .iteration = iteration},
                           .agents = agents.range,
@@ -434,10 +491,11 @@ PetscErrorCode MFGParticlesPaths(MFGParticles p, uint32_t iteration, MFGDriftFun
                           .nu = p->spec.nu,
                           .level_begin = n,
                           .level_end = n + 1,
-                          .drift = p->drift.values};
-    PetscCall(MFGBackendScan(p->backend, &scan));
+                          .drift = values.values};
+    PetscCall(MFGBackendScan(host, &scan));
     RecordPath(&agents, path + (n + 1) * samples * dim);
   }
+  PetscCall(MFGAgentDriftDestroy(&values));
   PetscCall(MFGAgentsDestroy(&agents));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -452,10 +510,11 @@ PetscErrorCode MFGParticlesInitialStatistics(MFGParticles p, MFGSampleStatistics
   PetscFunctionBeginUser;
   PetscCall(Rewind(p));
   const MFGAgentRange agents = AgentsHere(p);
-  PetscCall(PetscCalloc1(field, &moments));
+  PetscCall(MFGMemoryAllocate(p->backend->memory, field, sizeof *moments, &moments));
+  PetscCall(MFGMemoryZero(p->backend->memory, field, sizeof *moments, moments));
   PetscCall(MFGBackendDeposit(p->backend, block, &agents, &shape, NULL, moments));
   if (!p->residents) PetscCall(MFGExchangeSum(p->exchange, field, moments));
   PetscCall(Statistics(p, &shape, &extent, 1, field, moments, statistics));
-  PetscCall(PetscFree(moments));
+  PetscCall(MFGMemoryFree(p->backend->memory, &moments));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

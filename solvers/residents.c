@@ -124,7 +124,8 @@ PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend
   r->backend = backend;
   r->exchange = exchange;
   r->total = total;
-  r->now = r->initial = r->saved = MFGAgentsNone(&grid->box, single, PETSC_TRUE);
+  r->now = r->initial = r->saved =
+      MFGAgentsNone(&MFGMemoryOps_Host, &grid->box, single, PETSC_TRUE);
   r->travellers = MFGTravellersFor(&grid->box, grid->divisions, total, deviation);
   PetscCall(ReserveTravellers(r));
   PetscCall(Distribute(r, agents));

@@ -14,7 +14,7 @@ FORMAT_VERSION = 14
 
 # A file of solvers/ may include those of lower layers and its own header.
 LAYERS = [
-    ("model", "random", "stencil", "log_event"),
+    ("model", "random", "stencil", "log_event", "memory"),
     ("point",),
     ("backend", "exchange"),
     ("grid", "tridiagonal", "agents", "scheme"),
@@ -27,7 +27,7 @@ LAYERS = [
     ("continuation", "decomposition"),
 ]
 STRANGERS = [{"hjb", "particles"}, {"hjb", "kde"}, {"hjb", "fp_grid"}]  # of one layer, joined only above it
-GPU_MAY_INCLUDE = r"solvers/(model|random|stencil|\w+_point|backend|backend_jobs|exchange)\.h$"
+GPU_MAY_INCLUDE = r"solvers/(model|random|stencil|\w+_point|backend|backend_jobs|exchange|memory)\.h$"
 
 
 def tracked(root):

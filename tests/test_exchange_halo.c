@@ -40,7 +40,8 @@ static void RimsHoldWhatTheirOwnersHold(void **state) {
     MFGExchange x;
     PetscMPIInt rank;
     CreateGrid(PETSC_COMM_WORLD, &boxes[i], &grid);
-    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &grid.box, grid.divisions, &x));
+    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGExchangeOps_MPI, &MFGMemoryOps_Host, &grid.box,
+                             grid.divisions, &x));
     MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
     const MFGBlock *b = &grid.box;
     MFGHalo halo = {.element = 8, .fields = 3};
@@ -108,7 +109,8 @@ static void AgentsReachTheirBoxesOverAnyDistance(void **state) {
     double record[4 * 400];
     int64_t before[3], after[3];
     CreateGrid(PETSC_COMM_WORLD, &boxes[i], &grid);
-    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &grid.box, grid.divisions, &x));
+    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGExchangeOps_MPI, &MFGMemoryOps_Host, &grid.box,
+                             grid.divisions, &x));
     MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
     MPI_Comm_size(PETSC_COMM_WORLD, &size);
     MFGTravellers t = {.message = 100, .capacity = 400, .record = record, .rounds = {7, 7, 7}};
@@ -143,7 +145,8 @@ static void MissingRoomIsTold(void **state) {
   PetscMPIInt rank, size;
   double record[2 * 400];
   CreateGrid(PETSC_COMM_WORLD, &boxes[1], &grid);
-  MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &grid.box, grid.divisions, &x));
+  MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGExchangeOps_MPI, &MFGMemoryOps_Host, &grid.box,
+                           grid.divisions, &x));
   MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
   MFGTravellers t = {.message = 2, .capacity = 400, .record = record, .rounds = {1}};

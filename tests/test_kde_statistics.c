@@ -16,7 +16,7 @@ static MFGSampleStatistics Statistics(const Box *box, const MFGAgentRange *agent
   shape.scale = MFGMomentScale(agents->count);
   int64_t *m = calloc(MFGBlockCells(&grid.block) * MFGMomentNumbers(box->dim, &shape), sizeof *m);
   MFG_OK(MFGBackendDeposit(backend, &grid.block, agents, &shape, NULL, m));
-  MFG_OK(MFGMomentStatistics(&grid.block, &shape, agents->count, m, &s));
+  MFG_OK(MFGMomentStatistics(backend, &grid.block, &shape, agents->count, m, &s));
   free(m);
   MFG_OK(MFGGridDestroy(&grid));
   return s;
@@ -57,6 +57,7 @@ static void MarginalsOfBoxesInThreeDimensions(void **state) {
   const Box box = {3, {14, 23, 9}, {-1, 10, 5}, {3, 11, 7}, {W, P, W}};
   static double x[3][N];
   static int64_t whole[MARGINALS], sum[MARGINALS];
+  const MFGBackend *backend;
   uint64_t seed = 4;
   MFGGrid grid;
   MFGSampleStatistics s;
@@ -72,13 +73,17 @@ static void MarginalsOfBoxesInThreeDimensions(void **state) {
   int64_t *m = calloc(MFGBlockCells(g) * TERMS, sizeof *m);
   DepositByDefinition(g, &agents, &shape, m);
   assert_int_equal(MFGMarginalCount(g, &shape), MARGINALS);
-  MFG_OK(MFGMomentMarginals(g, &shape, g, NULL, m, whole));
+  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFGMarginals job = {.domain = *g, .shape = shape, .box = *g};
+  MFG_OK(MFGBackendMarginals(backend, &job, m, whole));
   for (int more = -1; more < 2; more++) {
     memset(sum, 0, sizeof sum);
     for (int rank = 0; rank < 12; rank++) {
       const MFGBlock part = MFGBoxOfRank(g, (int[]){2, 3, 2}, rank);
+      job.box = part;
+      job.extent = (MFGExtent){{0}, {0}};
       if (more < 0) {
-        MFG_OK(MFGMomentMarginals(g, &shape, &part, NULL, m, sum));
+        MFG_OK(MFGBackendMarginals(backend, &job, m, sum));
         continue;
       }
       const MFGExtent e = MFGBlockWidened(&part, (int[]){more, 2 * more, 3 * more});
@@ -90,7 +95,8 @@ static void MarginalsOfBoxesInThreeDimensions(void **state) {
         for (int t = 0; t < TERMS; t++)
           out[t] = inside ? m[((k * 23 + j) * 14 + i) * TERMS + t] : INT64_C(1) << 60;
       }
-      MFG_OK(MFGMomentMarginals(g, &shape, &part, &e, cut, sum));
+      job.extent = e;
+      MFG_OK(MFGBackendMarginals(backend, &job, cut, sum));
       free(cut);
     }
     assert_memory_equal(sum, whole, sizeof sum);

@@ -38,7 +38,7 @@ static int64_t Cell(const MFGBlock *b, const MFGAgents *a, int64_t i) {
 
 static void CheckSort(const MFGBackend *backend, const MFGBlock *b, int64_t count, PetscBool single,
                       Places places) {
-  MFGAgents agents = MFGAgentsNone(b, single, PETSC_TRUE), before = agents;
+  MFGAgents agents = MFGAgentsNone(&MFGMemoryOps_Host, b, single, PETSC_TRUE), before = agents;
   MFGSortScratch scratch = {0};
   uint64_t seed = 11;
   int descents = 0;
@@ -116,7 +116,7 @@ static void IdsOfARangeBecomeAnArray(void **state) {
   MFGGrid grid;
   CreateGrid(PETSC_COMM_SELF, &boxes[0], &grid);
   MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
-  MFGAgents a = MFGAgentsNone(&grid.block, PETSC_FALSE, PETSC_FALSE);
+  MFGAgents a = MFGAgentsNone(&MFGMemoryOps_Host, &grid.block, PETSC_FALSE, PETSC_FALSE);
   MFG_OK(MFGAgentsReserve(&a, 3));
   a.range.first_id = 40;
   a.range.id_stride = 2;
@@ -124,7 +124,7 @@ static void IdsOfARangeBecomeAnArray(void **state) {
   a.range.position[0][0] = 1.5;
   a.range.position[0][1] = -0.5;
   a.range.position[0][2] = 0.5;
-  MFGAgents copy = MFGAgentsNone(&grid.block, PETSC_FALSE, PETSC_FALSE);
+  MFGAgents copy = MFGAgentsNone(&MFGMemoryOps_Host, &grid.block, PETSC_FALSE, PETSC_FALSE);
   MFG_OK(MFGAgentsCopy(&a, &copy));
   MFG_OK(MFGAgentsSort(backend, &grid.block, &a, &scratch));
   assert_true(a.range.id[0] == 42 && a.range.id[1] == 44 && a.range.id[2] == 40);
