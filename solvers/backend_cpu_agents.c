@@ -705,67 +705,23 @@ static PetscErrorCode ScanCPU(const MFGScan *job) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The first cell whose inclusive cumulative sum is above v. */
-static int64_t FindCell(const int64_t *cumulative, int64_t cells, int64_t v) {
-  int64_t low = 0, high = cells - 1;
-  while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (cumulative[middle] > v)
-      high = middle;
-    else
-      low = middle + 1;
-  }
-  return low;
-}
-
-/* Never exactly on a face: the neighbour may be a cell without agents. */
-static double Inside(double fraction) {
-  return PetscMin(PetscMax(fraction, 0x1p-33), 1 - 0x1p-33);
-}
-
-/* Cell of an agent, and where in it, as fractions. The random words are those of the agent's first
- * block, in 3D of its second too, or of the run (id 0) where all agents share an offset. */
-static int64_t SampleAgent(const MFGSample *job, int64_t id, double fraction[]) {
-  const int64_t cells = MFGBlockCells(&job->domain), weight = job->cumulative[cells - 1];
-  const uint64_t counter = job->stratified ? 0 : (uint64_t)id;
-  const uint32_t stream = MFGRandomStream(MFG_PURPOSE_POSITION, 0);
-  const uint32_t key0 = (uint32_t)job->key.seed, key1 = (uint32_t)(job->key.seed >> 32);
-  uint32_t word[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, stream};
-
-  MFGPhilox(key0, key1, &word[0], &word[1], &word[2], &word[3]);
-  if (!job->stratified) {
-    for (int k = 0; k < 2; k++) fraction[k] = MFGUniform(word[2 + k]);
-    if (job->domain.dim == 3) {
-      uint32_t next[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 1, stream};
-      MFGPhilox(key0, key1, &next[0], &next[1], &next[2], &next[3]);
-      fraction[2] = MFGUniform(next[0]);
-    }
-    return FindCell(job->cumulative, cells, MFGUniformBelow(word[0], word[1], weight));
-  }
-  const int64_t v = MFGStratum(id, word[0], job->total, weight);
-  const int64_t cell = FindCell(job->cumulative, cells, v);
-  const int64_t below = cell ? job->cumulative[cell - 1] : 0;
-  for (int k = 0; k < job->domain.dim; k++)
-    fraction[k] = MFGKronecker(job->domain.dim, k, id, word[1 + k]);
-  if (job->domain.dim == 1)
-    fraction[0] = ((double)(v - below) + 0.5) / (double)(job->cumulative[cell] - below);
-  return cell;
-}
-
 static PetscErrorCode SampleCPU(const MFGSample *job) {
   const MFGBlock *b = &job->domain;
   const MFGAgentRange *a = &job->agents;
+  const int64_t cells = MFGBlockCells(b);
   MFGAxis axis[MFG_MAX_DIM];
 
   PetscFunctionBeginUser;
   for (int k = 0; k < b->dim; k++) axis[k] = MFGAxisOf(b, k);
   for (int64_t i = 0; i < a->count; i++) {
     double fraction[MFG_MAX_DIM];
-    int64_t cell = SampleAgent(job, MFGAgentId(a, i), fraction);
+    int64_t cell = MFGSampleCell(b->dim, job->key.seed, job->stratified, MFGAgentId(a, i),
+                                 job->total, job->cumulative, cells, fraction);
     for (int k = 0; k < b->dim; k++) {
       const int c = (int)(cell % b->cells[k]);
       cell /= b->cells[k];
-      MFGAgentMoveTo(a, &axis[k], k, i, b->lower[k] + (c + Inside(fraction[k])) * b->spacing[k]);
+      MFGAgentMoveTo(a, &axis[k], k, i,
+                     b->lower[k] + (c + MFGInsideCell(fraction[k])) * b->spacing[k]);
     }
   }
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -280,46 +280,33 @@ static PetscErrorCode ConvolveCPU(const MFGConvolution *job, const int64_t *mome
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Adds exp(-(x_i - X)^2 / (2 h^2)) of one image at all owned cells of an axis. The centres come
- * from global indices: the same bits in any box. */
-static void AddKernel(const MFGBlock *b, int axis, double h, double position,
-                      double *restrict value) {
+/* Adds the kernel of one image at all owned cells of an axis. The centres come from global indices:
+ * the same bits in any box. */
+static void AddKernel(const MFGBlock *b, int axis, double h, double at, double *restrict value) {
   const double lower = b->lower[axis], spacing = b->spacing[axis], inverse = 1 / h;
   const int start = b->start[axis], count = b->count[axis];
-  for (int i = 0; i < count; i++) {
-    const double z = (lower + (start + i + 0.5) * spacing - position) * inverse;
-    value[i] += MFGExpNegative(0.5 * z * z);
-  }
+  for (int i = 0; i < count; i++)
+    value[i] += MFGKernelValue(lower, spacing, inverse, at, start + i);
 }
 
-/* Kernel of one agent and of all its images at the owned cells of an axis. Images farther from the
- * box than `reach` add less than the smallest double. */
+/* Kernel of one agent and of all its images at the owned cells of an axis. */
 static void AxisKernel(const MFGBlock *b, int axis, double h, double position, double *value) {
-  const int count = b->count[axis];
-  const double lower = b->lower[axis], length = b->upper[axis] - lower, reach = 38 * h;
-  const int periodic = b->boundary[axis][0] == MFG_BOUNDARY_PERIODIC;
-  const double period = periodic ? length : 2 * length, z = position - lower;
-  const int images = (int)ceil((reach + length) / period);
+  const int images = MFGKernelImages(b, axis, h);
 
-  for (int i = 0; i < count; i++) value[i] = 0;
-  for (int m = -images; m <= images; m++) {
-    const double shift = lower + m * period;
-    if (shift + z > lower - reach && shift + z < lower + length + reach)
-      AddKernel(b, axis, h, shift + z, value);
-    if (!periodic && shift - z > lower - reach && shift - z < lower + length + reach)
-      AddKernel(b, axis, h, shift - z, value);
+  for (int i = 0; i < b->count[axis]; i++) value[i] = 0;
+  for (int q = 0; q < images; q++) {
+    double at;
+    if (MFGKernelImage(b, axis, h, position, q, &at)) AddKernel(b, axis, h, at, value);
   }
 }
 
 static PetscErrorCode DirectCPU(const MFGBlock *b, int64_t count, const double *const position[],
                                 const double bandwidth[], double *density) {
-  double *kernel[MFG_MAX_DIM] = {NULL}, norm = 1.0 / (double)count;
+  const double norm = MFGKernelNorm(b->dim, bandwidth, count);
+  double *kernel[MFG_MAX_DIM] = {NULL};
 
   PetscFunctionBeginUser;
-  for (int k = 0; k < b->dim; k++) {
-    PetscCall(PetscMalloc1(b->count[k], &kernel[k]));
-    norm /= bandwidth[k] * 0x1.40d931ff62706p+1; /* sqrt(2 pi) */
-  }
+  for (int k = 0; k < b->dim; k++) PetscCall(PetscMalloc1(b->count[k], &kernel[k]));
   const int64_t owned = MFGBlockOwned(b);
   PetscCall(PetscArrayzero(density, owned));
   for (int64_t p = 0; p < count; p++) {

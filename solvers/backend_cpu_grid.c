@@ -2,6 +2,7 @@
 #include "solvers/backend_cpu_star.h"
 
 #include "solvers/hjb_point.h"
+#include "solvers/star_point.h"
 
 /* Where the neighbours of a row of cells lie in the ghosted array, and the row's own data. */
 typedef struct {
@@ -215,10 +216,10 @@ static void FoldScaledWalls(const MFGStarLevel *level) {
       for (int j = begin[1]; j < end[1]; j++)
         for (int i = begin[0]; i < end[0]; i++) {
           const ptrdiff_t at = ((ptrdiff_t)k * b->count[1] + j) * b->count[0] + i;
-          const float rest = 1 - level->c[face][at];
-          level->c[face][at] = 0;
-          for (int s = 0; s < 2 * b->dim; s++) level->c[s][at] /= rest;
-          level->d[at] *= rest;
+          float c[2 * MFG_MAX_DIM];
+          for (int s = 0; s < 2 * b->dim; s++) c[s] = level->c[s][at];
+          MFGStarFold(b->dim, face, c, &level->d[at]);
+          for (int s = 0; s < 2 * b->dim; s++) level->c[s][at] = c[s];
         }
   }
 }

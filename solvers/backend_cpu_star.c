@@ -1,5 +1,7 @@
 #include "solvers/backend_cpu_star.h"
 
+#include "solvers/star_point.h"
+
 /* The loops are written once and specialised by the constant dimension, so that they vectorise. */
 #define SPECIALISED static inline __attribute__((always_inline))
 
@@ -22,20 +24,11 @@ static ptrdiff_t OwnedLine(const MFGBlock *b, int j, int k) {
   return ((ptrdiff_t)k * b->count[1] + j) * b->count[0];
 }
 
-/* sum_s c_s x_s at cell i of a line; c points at the line's coefficients. */
-SPECIALISED float Neighbours(const float *const c[], const float *x, const ptrdiff_t stride[],
-                             int i, const int dim) {
-  float sum = c[0][i] * x[i - 1] + c[1][i] * x[i + 1];
-  if (dim > 1) sum += c[2][i] * x[i - stride[1]] + c[3][i] * x[i + stride[1]];
-  if (dim > 2) sum += c[4][i] * x[i - stride[2]] + c[5][i] * x[i + stride[2]];
-  return sum;
-}
-
 SPECIALISED void SmoothLine(const float *const c[], const ptrdiff_t stride[], int n, float weight,
                             const float *restrict b, const float *restrict x, float *restrict next,
                             const int dim) {
   for (int i = 0; i < n; i++)
-    next[i] = x[i] + weight * (b[i] - x[i] + Neighbours(c, x, stride, i, dim));
+    next[i] = x[i] + weight * MFGStarDefect(dim, c, i, b[i], x, i, stride);
 }
 
 /* Adds the weighted residual to sum[n]. */
@@ -44,7 +37,7 @@ SPECIALISED void ResidualLine(const float *const c[], const float *restrict d,
                               const float *restrict b, const float *restrict x, float *restrict sum,
                               const int dim) {
   for (int i = 0; i < n; i++)
-    sum[i] += weight * d[i] * (b[i] - x[i] + Neighbours(c, x, stride, i, dim));
+    sum[i] += weight * d[i] * MFGStarDefect(dim, c, i, b[i], x, i, stride);
 }
 
 #define DISPATCH_DIM(function, dim, ...)                                                           \
@@ -144,8 +137,8 @@ static void SpreadLine(int factor, int n, const float *restrict below, const flo
   }
   for (int i = 0; i < n / 2; i++) {
     const float own = coarse[i];
-    fine[2 * i] += own + below[2 * i] * (coarse[i - 1] - own);
-    fine[2 * i + 1] += own + above[2 * i + 1] * (coarse[i + 1] - own);
+    fine[2 * i] += MFGStarInterpolate(own, coarse[i - 1], below[2 * i]);
+    fine[2 * i + 1] += MFGStarInterpolate(own, coarse[i + 1], above[2 * i + 1]);
   }
   if (n % 2) fine[n - 1] += coarse[n / 2];
 }
@@ -210,12 +203,7 @@ static void CoarsenLine(const MFGStarLevel *level, const MFGStarTransfer *transf
       if (face < 0) {
         const float *c[2 * MFG_MAX_DIM];
         CoefficientLines(level, at, c);
-        for (int i = 0; i < n; i++) {
-          float rest = 1 - (c[0][i] + c[1][i]);
-          if (b->dim > 1) rest -= c[2][i] + c[3][i];
-          if (b->dim > 2) rest -= c[4][i] + c[5][i];
-          sum[i] += weight * d[i] * rest;
-        }
+        for (int i = 0; i < n; i++) sum[i] += weight * d[i] * MFGStarRest(b->dim, c, i);
         continue;
       }
       const float *restrict c = level->c[face] + at, *restrict diffusion = level->diffusion[face];

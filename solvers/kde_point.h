@@ -139,3 +139,41 @@ MFG_HD double MFGExpNegative(double q) {
   const uint64_t power = (MFGBitsOfDouble(shifted) - MFG_MOMENT_BIAS + 1023) << 52;
   return q < 700 ? e * MFGDoubleOfBits(power) : 0;
 }
+
+/* The exact sum: an agent and its images along an axis, images 0 .. MFGKernelImages - 1. Those that
+ * MFGKernelImage refuses are farther from the box than 38 bandwidths and add less than the smallest
+ * double. */
+MFG_HD double MFGImagePeriod(const MFGBlock *b, int axis) {
+  const double length = b->upper[axis] - b->lower[axis];
+  return b->boundary[axis][0] == MFG_BOUNDARY_PERIODIC ? length : 2 * length;
+}
+
+MFG_HD int MFGKernelImages(const MFGBlock *b, int axis, double h) {
+  const double reach = 38 * h + (b->upper[axis] - b->lower[axis]);
+  return 2 * (2 * (int)ceil(reach / MFGImagePeriod(b, axis)) + 1);
+}
+
+/* Even images are shifted by whole periods, odd ones mirrored besides; there are none of these on a
+ * periodic axis. */
+MFG_HD int MFGKernelImage(const MFGBlock *b, int axis, double h, double position, int image,
+                          double *at) {
+  const double lower = b->lower[axis], length = b->upper[axis] - lower, z = position - lower;
+  const int middle = (MFGKernelImages(b, axis, h) / 2 - 1) / 2;
+  const double shift = lower + (image / 2 - middle) * MFGImagePeriod(b, axis);
+  *at = image % 2 ? shift - z : shift + z;
+  if (image % 2 && b->boundary[axis][0] == MFG_BOUNDARY_PERIODIC) return 0;
+  return *at > lower - 38 * h && *at < lower + length + 38 * h;
+}
+
+/* exp(-(x_i - at)^2 / (2 h^2)) at the centre x_i of cell i. */
+MFG_HD double MFGKernelValue(double lower, double spacing, double inverse_h, double at, int i) {
+  const double z = (lower + (i + 0.5) * spacing - at) * inverse_h;
+  return MFGExpNegative(0.5 * z * z);
+}
+
+/* 1 / (N prod_k h_k (2 pi)^(d/2)) */
+MFG_HD double MFGKernelNorm(int dim, const double h[], int64_t agents) {
+  double norm = 1.0 / (double)agents;
+  for (int k = 0; k < dim; k++) norm /= h[k] * 0x1.40d931ff62706p+1; /* sqrt(2 pi) */
+  return norm;
+}

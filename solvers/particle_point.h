@@ -159,3 +159,52 @@ MFG_HD double MFGKronecker(int dim, int axis, int64_t id, uint32_t shift) {
   const uint64_t u = (uint64_t)id * alpha[dim - 1][axis] + ((uint64_t)shift << 32);
   return MFGUniform((uint32_t)(u >> 32));
 }
+
+/* The first cell whose inclusive cumulative sum is above v. */
+MFG_HD int64_t MFGFindCell(const int64_t *cumulative, int64_t cells, int64_t v) {
+  int64_t low = 0, high = cells - 1;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (cumulative[middle] > v)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return low;
+}
+
+/* Never exactly on a face: the neighbour may be a cell without agents. */
+MFG_HD double MFGInsideCell(double fraction) {
+  const double least = 0x1p-33;
+  fraction = fraction > least ? fraction : least;
+  return fraction < 1 - least ? fraction : 1 - least;
+}
+
+/* Where agent `id` of `total` starts: its cell by the cumulative sums of m0, [cells], and where in
+ * it, as fractions. The random words are those of the agent's first block, in 3D of its second too,
+ * or of the run (id 0) where sampling is stratified: then all agents share an offset. */
+MFG_HD int64_t MFGSampleCell(int dim, uint64_t seed, int stratified, int64_t id, int64_t total,
+                             const int64_t *cumulative, int64_t cells, double fraction[]) {
+  const int64_t weight = cumulative[cells - 1];
+  const uint64_t counter = stratified ? 0 : (uint64_t)id;
+  const uint32_t stream = MFGRandomStream(MFG_PURPOSE_POSITION, 0);
+  const uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
+  uint32_t word[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, stream};
+
+  MFGPhilox(key0, key1, &word[0], &word[1], &word[2], &word[3]);
+  if (!stratified) {
+    for (int k = 0; k < 2; k++) fraction[k] = MFGUniform(word[2 + k]);
+    if (dim == 3) {
+      uint32_t next[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 1, stream};
+      MFGPhilox(key0, key1, &next[0], &next[1], &next[2], &next[3]);
+      fraction[2] = MFGUniform(next[0]);
+    }
+    return MFGFindCell(cumulative, cells, MFGUniformBelow(word[0], word[1], weight));
+  }
+  const int64_t v = MFGStratum(id, word[0], total, weight);
+  const int64_t cell = MFGFindCell(cumulative, cells, v);
+  const int64_t below = cell ? cumulative[cell - 1] : 0;
+  for (int k = 0; k < dim; k++) fraction[k] = MFGKronecker(dim, k, id, word[1 + k]);
+  if (dim == 1) fraction[0] = ((double)(v - below) + 0.5) / (double)(cumulative[cell] - below);
+  return cell;
+}

@@ -132,3 +132,11 @@ MFG_HD void MFGNormals(uint64_t seed, uint64_t id, uint32_t block, uint32_t stre
   MFGNormalPair(w0, w1, z0, z1);
   MFGNormalPair(w2, w3, z2, z3);
 }
+
+/* Normal numbers 2 pair and 2 pair + 1 of an agent. */
+MFG_HD void MFGNormalsOfPair(uint64_t seed, uint64_t id, uint64_t pair, uint32_t stream, double *z0,
+                             double *z1) {
+  uint32_t w0 = (uint32_t)id, w1 = (uint32_t)(id >> 32), w2 = (uint32_t)(pair / 2), w3 = stream;
+  MFGPhilox((uint32_t)seed, (uint32_t)(seed >> 32), &w0, &w1, &w2, &w3);
+  MFGNormalPair(pair & 1 ? w2 : w0, pair & 1 ? w3 : w1, z0, z1);
+}
