@@ -65,7 +65,7 @@ def check_format(root):
     if not program or f"version {FORMAT_VERSION}." not in version:
         print(f"needs clang-format {FORMAT_VERSION}, found: {version or 'none'}")
         sys.exit(SKIP)
-    sources = [os.path.join(root, n) for n in of_type(root, ".c", ".h", ".cu")]
+    sources = [os.path.join(root, n) for n in of_type(root, ".c", ".h", ".cu", ".cpp")]
     run = subprocess.run([program, "--dry-run", "--style=file", *sources], capture_output=True, text=True)
     return [line.replace(root + "/", "") for line in run.stderr.splitlines() if "-Wclang-format" in line]
 
@@ -113,7 +113,7 @@ def check_layers(root):
     """Include lines name their layer and point downwards; the library neither prints nor has a main."""
     breaches = []
     generated = "\n".join(line for _, line in lines(root, "CMakeLists.txt"))
-    for name in of_type(root, ".c", ".h", ".cu"):
+    for name in of_type(root, ".c", ".h", ".cu", ".cpp"):
         for number, line in lines(root, name):
             match = re.match(r'\s*#\s*include\s+([<"])([^>"]+)', line)
             if match:
