@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what nashflow needs on Debian 12: packages by apt, PETSc from its released source.
-#   jobs/install-deps.sh               everything (as root, or as a user with sudo)
+#   jobs/install-deps.sh               everything (as root, or as a user with sudo); as root also a
+#                                      Slurm for the tests, which may fail
 #   jobs/install-deps.sh --print-env   only the line that names the PETSc to use; 1 if there is none
 # A second call ends within seconds. PETSc goes to ${NASHFLOW_DEPS:-${XDG_CACHE_HOME:-~/.cache}/nashflow},
 # with CUDA where nvcc is on PATH (it then runs on machines without a GPU too). Where PETSC_DIR or
@@ -19,6 +20,7 @@ packages=(
   python3 python3-pip python3-numpy python3-scipy python3-h5py python3-matplotlib
   python3-xarray python3-h5netcdf python3-netcdf4 ffmpeg valgrind
 )
+slurm_packages=(slurm-wlm munge)
 
 say() { printf 'install-deps: %s\n' "$*" >&2; }
 die() {
@@ -132,18 +134,30 @@ run_step() {
 
 # ---- packages ----
 
-missing_packages() {
-  comm -23 <(printf '%s\n' "${packages[@]}" | sort) \
+missing_packages() { # <packages...>
+  comm -23 <(printf '%s\n' "$@" | sort) \
     <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' 2>/dev/null | sed -n 's/^installed //p' | sort -u)
 }
 
+apt_install() { # <how long> <packages...>, with `sudo` before it
+  local how_long=$1 logs
+  shift
+  say "packages to install: $*"
+  logs=$(mktemp -d)
+  run_step "apt: package lists" "$logs/update" "Check the network and the apt sources." \
+    "${sudo[@]}" apt-get update -q
+  run_step "apt: install ($how_long)" "$logs/install" "Try: apt-get install $*" \
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+  rm -rf "$logs"
+}
+
 install_packages() {
-  local missing sudo=() logs
+  local missing sudo=()
   if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     say "not a Debian system: packages are left to you (README, 'On a cluster')"
     return
   fi
-  mapfile -t missing < <(missing_packages)
+  mapfile -t missing < <(missing_packages "${packages[@]}")
   if [ ${#missing[@]} -eq 0 ]; then
     say "packages: all there"
     return
@@ -157,13 +171,30 @@ install_packages() {
     sudo=(sudo)
     sudo -v || die "packages are missing and sudo refuses: ${missing[*]}"
   fi
-  say "packages to install: ${missing[*]}"
-  logs=$(mktemp -d)
-  run_step "apt: package lists" "$logs/update" "Check the network and the apt sources." \
-    "${sudo[@]}" apt-get update -q
-  run_step "apt: install (1 to 3 minutes)" "$logs/install" "Try: apt-get install ${missing[*]}" \
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
-  rm -rf "$logs"
+  apt_install "1 to 3 minutes" "${missing[@]}"
+}
+
+# The tests labelled slurm start a Slurm of their own and run as root; without it they are skipped. A machine
+# that has a Slurm or a munge belongs to a cluster, perhaps, and is left alone. The packages' own services are
+# not wanted: they are off afterwards.
+install_slurm() {
+  local service failed=$cache/slurm.failed sudo=()
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null || command -v sbatch munged >/dev/null; then return; fi
+  if [ -e "$failed" ]; then
+    say "Slurm for the tests: failed before, not tried again (remove $failed to try)"
+    return
+  fi
+  (apt_install "for the tests with Slurm, 10 seconds" "${slurm_packages[@]}") || {
+    say "warning: no Slurm; the tests that need it will be skipped"
+    if mkdir -p "$cache" 2>/dev/null; then touch "$failed"; fi
+  }
+  for service in munge slurmd slurmctld; do
+    if [ -d /run/systemd/system ]; then
+      systemctl disable --now "$service" >/dev/null 2>&1 || true
+    else
+      service "$service" stop >/dev/null 2>&1 || true
+    fi
+  done
 }
 
 # ---- the build of PETSc ----
@@ -241,6 +272,7 @@ main() {
     *) die "unknown arguments '$*'; usage: jobs/install-deps.sh [--print-env]" ;;
   esac
   install_packages
+  install_slurm
   prefix=$(find_petsc)
   if [ -n "$prefix" ]; then
     say "PETSc: the one given, $prefix"

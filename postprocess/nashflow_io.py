@@ -27,6 +27,24 @@ def text(value):
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
+def read_run(directory):
+    """Of a run directory: STATUS as a dictionary, and the effective input as {"time.steps": "50", ...}."""
+    def lines(name):
+        path = os.path.join(directory, name)
+        if not os.path.exists(path):
+            return []
+        with open(path, encoding="utf-8") as file:
+            return file.read().splitlines()
+
+    values, path = {}, []
+    for line in lines("effective.yaml"):  # sections indented by two, a value on one line
+        name, _, value = line.strip().partition(":")
+        path = path[:(len(line) - len(line.lstrip())) // 2] + [name]
+        if value:
+            values[".".join(path)] = value.strip()
+    return dict(line.split("=", 1) for line in lines("STATUS") if "=" in line), values
+
+
 class Result:
     """m and u are (time, x), (time, y, x) or (time, z, y, x) HDF5 datasets, read when sliced; the rest is in memory."""
 

@@ -186,6 +186,45 @@ def check_planes():
         np.testing.assert_allclose(plane.motion(n)[1][1], mean, rtol=1e-9, atol=1e-12)
 
 
+def check_sweep(out):
+    """Of the 3D crowd, a product of normal densities, the known means, deviations and cost; of runs of the program
+    one row each in the order of the values, and a picture with a line for each."""
+    from nashflow_io import Result
+    from sweep import quantities
+    r, s = Result(f"{data}/3d"), 0.15
+    found = quantities(r)
+    def middle(t):
+        return 0.5 + 0.8 * t, -0.1 + 0.3 * t * t, 1.5 - 0.3 * t
+    for k, (axis, mean) in enumerate(zip("xy", middle(r.time[-1]))):  # along z the box cuts the crowd
+        assert abs(found[f"mean_{axis}"] - mean) < 1e-5, (found, axis, mean)
+        assert abs(found[f"deviation_{axis}"] * np.sqrt(k + 1) - s) < 1e-5, (found, axis)
+    x, y, z = middle(r.time[0])
+    moved = sum(w * (d * d + s * s / (k + 1)) for k, (w, d) in enumerate(((1, x - 1.3), (0.5, y - 0.2), (0.25, z - 1.2))))
+    cost = (1.5 - r.time[0]) * moved + 0.1 * x * y + 0.05 * x * (z - 1.2)
+    assert abs(found["mean_cost"] - cost) < 4e-3 * cost, (found, cost)  # two thousandths are beyond the box
+    key, small = "running_cost.coupling.strength", ("agents.count=4000", "time.steps=20", "equilibrium.tolerance=1e-5")
+    for k, value in enumerate((0.5, 1e-1, 0)):
+        run("peer_1d", f"{out}/sweep/{k}", *small, f"{key}={value}")
+    text = call("sweep.py", f"{out}/sweep")
+    with open(f"{out}/sweep/sweep.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["run"], float(row[key]), row["reason"]) for row in rows] == [
+        ("2", 0, "converged"), ("1", 0.1, "converged"), ("0", 0.5, "converged")], text
+    peaks, costs = ([float(row[name]) for row in rows] for name in ("peak_density", "mean_cost"))
+    assert peaks == sorted(peaks, reverse=True) and costs == sorted(costs) and peaks[0] > 1.2 * peaks[-1], text
+    assert len(np.unique(picture(f"{out}/sweep/sweep.png"), axis=0)) > 50
+    os.remove(f"{out}/sweep/1/result.h5")
+    assert "run 1 (running_cost.coupling.strength = 0.1) has no result" in call("sweep.py", f"{out}/sweep", "--out", f"{out}/lost")
+    red = ((0.8, 0.1, 0.1), (0.9, 0.2, 0.2))  # its cross
+    assert share(f"{out}/lost/sweep.png", *red) > 0 == share(f"{out}/sweep/sweep.png", *red)
+    run("peer_1d", f"{out}/sweep/3", *small[:2], "equilibrium.tolerance=1e-4")
+    assert f"differ in equilibrium.tolerance, {key}" in call("sweep.py", f"{out}/sweep", code=1)
+    assert "running_cost.strength: not a key" in call("sweep.py", f"{out}/sweep", "--parameter", "running_cost.strength", code=1)
+    call("sweep.py", f"{out}/sweep", "--parameter", key)
+    assert "0 run directories" in call("sweep.py", f"{out}/lost", code=1)
+    assert "no such directory" in call("sweep.py", f"{out}/absent", code=1)
+
+
 def check_three_dimensions(out):
     check_planes()
     names = {os.path.basename(p) for p in call("plot.py", f"{data}/3d", "--out", f"{out}/c", "--through", "center").split()}
@@ -206,6 +245,7 @@ with tempfile.TemporaryDirectory() as out:
             colours = len(np.unique(picture(path), axis=0))
             assert colours > (20 if "convergence" not in path else 2), (path, colours)
     check_three_dimensions(out)
+    check_sweep(out)
     call("animate.py", f"{data}/1d", "--out", f"{out}/film.gif")
     assert os.path.getsize(f"{out}/film.gif") > 1000
     assert "git_commit" in call("info.py", f"{data}/2d")
@@ -223,7 +263,7 @@ with tempfile.TemporaryDirectory() as out:
     assert "no such file" in call("info.py", f"{out}/absent.h5", code=1)
     assert "not an HDF5 file" in call("info.py", __file__, code=1)
     assert "apt install python3-h5py" in call("info.py", f"{data}/1d", code=1, env=True)
-    for script in ("plot.py", "animate.py", "compare.py", "convergence.py", "info.py", "scaling.py"):
+    for script in ("plot.py", "animate.py", "compare.py", "convergence.py", "info.py", "scaling.py", "sweep.py"):
         assert "usage" in call(script, "--help")
     check_runs(out)
     check_scaling(out)

@@ -1,0 +1,12 @@
+# The job scripts on a Slurm of one's own: mfg_slurm_test(<case of slurm/run.py> <ranks>)
+function(mfg_slurm_test case ranks)
+  set(test slurm.${case}.cpu.np${ranks})
+  add_test(NAME ${test} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/slurm/run.py
+    $<TARGET_FILE:nashflow> ${MPIEXEC_EXECUTABLE} ${CMAKE_SOURCE_DIR} ${case})
+  set_tests_properties(${test} PROPERTIES PROCESSORS 2 TIMEOUT 300 SKIP_RETURN_CODE 16 LABELS slurm)
+endfunction()
+
+foreach(case launch wrong_mpi killed_rank cancel gpu chain)
+  mfg_slurm_test(${case} 2)
+endforeach()
+mfg_slurm_test(sweep 1)

@@ -1,0 +1,177 @@
+"""A throw-away Slurm cluster of one node on this machine: its own munged, slurmctld and slurmd, on free ports and in
+a directory of its own. As root, without systemd and cgroups; nothing of the system's own Slurm is touched.
+
+    with Cluster() as cluster:
+        [job] = cluster.submit("sbatch", "--parsable", "job.sbatch", NASHFLOW_INPUT="case.yaml")
+        cluster.wait(job, 60, "COMPLETED")
+"""
+import ctypes
+import os
+import pathlib
+import re
+import resource
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+DAEMONS = ("munged", "slurmctld", "slurmd")
+CORES = 2
+GPUS = 2
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL"}
+CPU_SECONDS = 300  # of a process of a job, so that one that gets lost does not stay
+
+
+def why_not():
+    """What keeps a cluster from starting here, or None."""
+    if os.geteuid() != 0:
+        return "a Slurm of one's own needs root"
+    missing = [name for name in (*DAEMONS, "sbatch", "srun") if not shutil.which(name)]
+    return f"no {', '.join(missing)}: jobs/install-deps.sh, as root, installs slurm-wlm and munge" if missing else None
+
+
+def free_ports(count):
+    """Ports that nobody listens to, all different."""
+    held = []
+    for _ in range(count):
+        held.append(socket.socket())
+        held[-1].bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in held]
+    for s in held:
+        s.close()
+    return ports
+
+
+def die_with_parent():
+    """In the child: TERM when the process that started it ends, however it ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def limit_processors():
+    """In sbatch: Slurm gives the limits of the submitting process to the job."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+
+
+def until(condition, seconds, what, details=lambda: ""):
+    """Asks five times a second; the first answer that is not false."""
+    end = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < end, f"not within {seconds} s: {what}\n{details()}"
+        time.sleep(0.2)
+    return answer
+
+
+class Cluster:
+    def __init__(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="nashflow-slurm-"))
+        self.daemons, self.jobs = [], []
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "NASHFLOW_"))}
+        self.environment["SLURM_CONF"] = str(self.directory / "slurm.conf")
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self):
+        self.directory.chmod(0o755)
+        self.write_configuration()
+        d = self.directory
+        self.launch("munged", "--foreground", f"--key-file={d}/munge.key", f"--socket={d}/munge.socket",
+                    f"--pid-file={d}/munged.pid", f"--log-file={d}/munged.log", f"--seed-file={d}/munge.seed")
+        until((d / "munge.socket").exists, 10, "munged listens", self.logs)
+        self.launch("slurmctld", "-D")
+        self.launch("slurmd", "-D")
+        until(lambda: self.ask("sinfo", "-h", "-o", "%T").strip() == "idle", 20, "the node is idle", self.logs)
+
+    def write_configuration(self):
+        d, host = self.directory, socket.gethostname().split(".")[0]
+        for name in ("state", "spool"):
+            (d / name).mkdir()
+        key = d / "munge.key"
+        key.write_bytes(secrets.token_bytes(128))
+        key.chmod(0o400)
+        for k in range(GPUS):  # devices that are there and do nothing: /dev/null's numbers
+            os.mknod(d / f"gpu{k}", 0o20666, os.makedev(1, 3))
+        (d / "gres.conf").write_text(f"Name=gpu File={d}/gpu[0-{GPUS - 1}]\n")
+        control, node = free_ports(2)
+        (d / "slurm.conf").write_text("\n".join(f"{k}={v}" for k, v in {
+            "ClusterName": "throwaway", "SlurmctldHost": f"{host}(127.0.0.1)",
+            "SlurmctldPort": control, "SlurmdPort": node,
+            "SlurmUser": "root", "SlurmdUser": "root",
+            "AuthType": "auth/munge", "AuthInfo": f"socket={d}/munge.socket,cred_expire=5",  # a requeue waits for it
+            "CredType": "cred/munge", "StateSaveLocation": d / "state", "SlurmdSpoolDir": d / "spool",
+            "SlurmctldPidFile": d / "slurmctld.pid", "SlurmdPidFile": d / "slurmd.pid",
+            "SlurmctldLogFile": d / "slurmctld.log", "SlurmdLogFile": d / "slurmd.log",
+            "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "SwitchType": "switch/none",
+            "JobAcctGatherType": "jobacct_gather/none", "AccountingStorageType": "accounting_storage/none",
+            "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core",
+            "SlurmdParameters": "config_overrides",  # cores that the machine may not have
+            "MpiDefault": "pmi2", "ReturnToService": 2, "KillWait": 5, "GresTypes": "gpu",
+            "SchedulerType": "sched/builtin", "SchedulerParameters": "batch_sched_delay=0,sched_interval=1",
+        }.items()) + f"\nNodeName={host} NodeAddr=127.0.0.1 CPUs={CORES} Gres=gpu:{GPUS} State=UNKNOWN\n"
+            f"PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP\n")
+
+    def launch(self, *command):
+        with open(self.directory / f"{command[0]}.out", "wb") as out:
+            self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                                 env=self.environment, preexec_fn=die_with_parent))
+
+    def stop(self):
+        """Ends the jobs, then the daemons that this object started, and takes the directory away."""
+        if len(self.daemons) == len(DAEMONS) and self.jobs:
+            self.ask("scancel", *self.jobs)
+            end = time.monotonic() + 10
+            while self.ask("squeue", "-h").strip() and time.monotonic() < end:
+                time.sleep(0.2)
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
+            try:
+                daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        self.daemons.clear()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def logs(self):
+        """The ends of what the daemons said."""
+        files = sorted([*self.directory.glob("*.out"), *self.directory.glob("*.log")])
+        return "\n".join(f"-- {f.name}\n{f.read_text(errors='replace')[-1500:]}" for f in files)
+
+    def ask(self, *command, check=False, env=None):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**self.environment, **(env or {})})
+        assert not check or done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def submit(self, *command, cwd=None, **variables):
+        """Runs sbatch or a script that does; the numbers of the jobs."""
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=cwd, timeout=60,
+                              env={**self.environment, **{k: str(v) for k, v in variables.items()}},
+                              preexec_fn=limit_processors)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+        jobs = done.stdout.split()
+        self.jobs += jobs
+        return jobs
+
+    def show(self, job):
+        """What Slurm knows of a job, {"JobState": "RUNNING", ...}."""
+        return dict(re.findall(r"(\S+?)=(\S*)", self.ask("scontrol", "show", "job", "-o", job, check=True)))
+
+    def wait(self, job, seconds, *states, details=lambda: ""):
+        """Until the job is in one of the states; by default, has ended in any way."""
+        wanted = set(states) or ENDED
+        def there():
+            shown = self.show(job)
+            assert shown["JobState"] in wanted or shown["JobState"] not in ENDED, (shown, details())
+            return shown if shown["JobState"] in wanted else None
+        return until(there, seconds, f"job {job} is {'/'.join(sorted(wanted))}", lambda: f"{self.show(job)}\n{details()}")
