@@ -81,6 +81,7 @@ cudaError_t Result(cudaError_t error) {
 
 cudaError_t DeviceError() {
   const int devices = TheSettings().devices;
+  CheckAtExit();
   return devices > 0 ? cudaSuccess : devices == 0 ? cudaErrorNoDevice : cudaErrorInsufficientDriver;
 }
 

@@ -68,7 +68,15 @@ struct MFGStandinKernel {
   void (*call)(void (*kernel)(), const void *arguments);
 };
 cudaError_t MFGStandinEnqueue(const MFGStandinKernel &launch, cudaStream_t stream);
+/* Ends the process when one of the words is an address of the host's memory. */
+void MFGStandinCheckArgument(const char *where, const void *words, size_t bytes);
 void *MFGStandinDynamicShared();
+
+template <class T> void MFGStandinCheck(const char *where, T argument) {
+  if constexpr (std::is_class_v<T>) __builtin_clear_padding(&argument);
+  if constexpr (std::is_class_v<T> || std::is_pointer_v<T>)
+    MFGStandinCheckArgument(where, &argument, sizeof argument);
+}
 
 template <class... P, class... A>
 cudaError_t MFGStandinLaunch(const char *where, void (*kernel)(P...), dim3 grid, dim3 block,
@@ -78,6 +86,7 @@ cudaError_t MFGStandinLaunch(const char *where, void (*kernel)(P...), dim3 grid,
   static_assert((sizeof(P) + ... + 0) <= 32764, "parameters of a kernel fit into 32764 bytes");
   using Arguments = std::tuple<P...>;
   const Arguments arguments{static_cast<P>(args)...};
+  (MFGStandinCheck(where, static_cast<P>(args)), ...);
   return MFGStandinEnqueue({where, reinterpret_cast<void (*)()>(kernel), grid, block, shared,
                             sizeof arguments, &arguments,
                             [](void (*function)(), const void *data) {

@@ -62,8 +62,8 @@ public:
 };
 cudaError_t Allocate(void **pointer, size_t bytes);
 cudaError_t Free(void *pointer);
-/* Ends the process when an argument of a kernel points to the host's memory. */
-void CheckArguments(const char *where, const void *arguments, size_t bytes);
+/* When the program ends in order, what was not given back ends it with an error. */
+void CheckAtExit();
 
 /* ---- work ---- */
 

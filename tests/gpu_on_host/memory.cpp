@@ -22,13 +22,15 @@ namespace {
 
 using Address = uintptr_t;
 
-constexpr size_t page = 4096, alignment = 256, reserved = size_t(1) << 38;
+constexpr size_t page = 4096, huge = size_t(2) << 20, alignment = 256, reserved = size_t(1) << 38;
 /* Bytes of all ones: a NaN in double and float, -1 in integers. */
 constexpr int poison = 0xff;
 
 struct Block {
+  Address begin; /* of its pages */
+  size_t pages;  /* bytes of them */
   Address data;
-  size_t bytes, pages; /* pages: bytes of the pages */
+  size_t bytes;
   bool freed;
 };
 
@@ -115,18 +117,18 @@ void CheckRim(const Block &b, Address begin, Address end) {
 }
 
 /* What surrounds the data must be as it was made. */
-void CheckRims(Address begin, const Block &b) {
+void CheckRims(const Block &b) {
   Access access;
-  ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void *>(begin), b.pages);
-  CheckRim(b, begin, b.data);
-  CheckRim(b, b.data + b.bytes, begin + b.pages);
+  ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void *>(b.begin), b.pages);
+  CheckRim(b, b.begin, b.data);
+  CheckRim(b, b.data + b.bytes, b.begin + b.pages);
 }
 
 void ReportLeaks() {
   int64_t count = 0, bytes = 0;
   for (const auto &[begin, b] : m.device)
     if (!b.freed) {
-      CheckRims(begin, b);
+      CheckRims(b);
       count++;
       bytes += (int64_t)b.bytes;
     }
@@ -140,6 +142,8 @@ void ReportLeaks() {
   if (count)
     Fail("%lld allocations of pinned memory, %lld bytes, were never freed", (long long)count,
          (long long)bytes);
+  if (const int alive = ObjectsAlive())
+    Fail("%d streams, events or graphs were never destroyed", alive);
 }
 
 /* Where the process ends in order; after an error what is left says nothing. */
@@ -147,14 +151,40 @@ void OnExit(int status, void *) {
   if (status == 0) ReportLeaks();
 }
 
+size_t RoundUp(size_t n, size_t unit) {
+  return (n + unit - 1) / unit * unit;
+}
+
 void Start() {
   void *p = mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) Fail("no addresses for device memory");
-  m.base = m.top = reinterpret_cast<Address>(p);
-  on_exit(OnExit, nullptr);
+  m.base = m.top = RoundUp(reinterpret_cast<Address>(p), huge);
+}
+
+/* The next free pages. Large blocks take huge ones: to open and close those costs a thousandth. */
+Block NewBlock(size_t bytes) {
+  if (!m.base) Start();
+  const size_t rounded = RoundUp(bytes, alignment);
+  const size_t unit = bytes >= huge / 2 ? huge : page;
+  Block b = {};
+  b.begin = RoundUp(m.top, unit);
+  /* At least one aligned unit before the data, so that a rim is there to be seen. */
+  b.pages = RoundUp(rounded + alignment, unit);
+  b.data = b.begin + b.pages - rounded;
+  b.bytes = bytes;
+  m.top = b.begin + b.pages;
+  if (m.top > m.base + reserved - huge) Fail("the addresses for device memory are used up");
+  if (unit == huge) madvise(reinterpret_cast<void *>(b.begin), b.pages, MADV_HUGEPAGE);
+  return b;
 }
 
 } // namespace
+
+void CheckAtExit() {
+  static bool once;
+  if (!once) on_exit(OnExit, nullptr);
+  once = true;
+}
 
 Place PlaceOf(const void *address) {
   const Address a = reinterpret_cast<Address>(address);
@@ -185,19 +215,14 @@ cudaError_t Allocate(void **pointer, size_t bytes) {
   *pointer = nullptr;
   if (bytes == 0) return cudaSuccess;
   if (m.used + (int64_t)bytes > TheSettings().memory) return cudaErrorMemoryAllocation;
-  if (!m.base) Start();
-  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  /* At least one aligned unit before the data, so that a rim is there to be seen. */
-  const size_t pages = (rounded + alignment + page - 1) / page * page;
-  if (m.top + pages > m.base + reserved) Fail("the addresses for device memory are used up");
-  const Block b = {m.top + pages - rounded, bytes, pages, false};
+  const Block b = NewBlock(bytes);
+  void *pages = reinterpret_cast<void *>(b.begin);
   Access access;
-  mprotect(reinterpret_cast<void *>(m.top), pages, PROT_READ | PROT_WRITE);
-  memset(reinterpret_cast<void *>(m.top), poison, pages);
-  ASAN_POISON_MEMORY_REGION(reinterpret_cast<void *>(m.top), pages);
+  mprotect(pages, b.pages, PROT_READ | PROT_WRITE);
+  memset(pages, poison, b.pages);
+  ASAN_POISON_MEMORY_REGION(pages, b.pages);
   ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void *>(b.data), bytes);
-  m.device[m.top] = b;
-  m.top += pages;
+  m.device[b.begin] = b;
   m.used += (int64_t)bytes;
   Counts().allocations++;
   *pointer = reinterpret_cast<void *>(b.data);
@@ -210,13 +235,13 @@ cudaError_t Free(void *pointer) {
   const Block *b = BlockOf(a);
   if (!b || b->data != a) return cudaErrorInvalidValue;
   if (b->freed) Fail("%p is freed twice", pointer);
-  const Address begin = a + (b->bytes + alignment - 1) / alignment * alignment - b->pages;
-  Block &block = m.device[begin];
-  CheckRims(begin, block);
+  Block &block = m.device[b->begin];
+  void *pages = reinterpret_cast<void *>(block.begin);
+  CheckRims(block);
   block.freed = true;
   m.used -= (int64_t)block.bytes;
-  madvise(reinterpret_cast<void *>(begin), block.pages, MADV_DONTNEED);
-  mprotect(reinterpret_cast<void *>(begin), block.pages, PROT_NONE);
+  madvise(pages, block.pages, MADV_DONTNEED);
+  mprotect(pages, block.pages, PROT_NONE);
   Counts().frees++;
   return cudaSuccess;
 }
@@ -229,19 +254,19 @@ static bool IsHostAddress(uint64_t word) {
   return msync(reinterpret_cast<void *>(word / page * page), page, MS_ASYNC) == 0;
 }
 
-void CheckArguments(const char *where, const void *arguments, size_t bytes) {
+} // namespace standin
+
+using namespace standin;
+
+void MFGStandinCheckArgument(const char *where, const void *words, size_t bytes) {
   for (size_t i = 0; i + sizeof(uint64_t) <= bytes; i += sizeof(uint64_t)) {
     uint64_t word;
-    memcpy(&word, static_cast<const char *>(arguments) + i, sizeof word);
+    memcpy(&word, static_cast<const char *>(words) + i, sizeof word);
     if (IsHostAddress(word))
       Fail("%s: an argument holds %p, an address of the host's memory", where,
            reinterpret_cast<void *>(word));
   }
 }
-
-} // namespace standin
-
-using namespace standin;
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
   cudaError_t error = DeviceError();
@@ -265,7 +290,6 @@ cudaError_t cudaMallocHost(void **pointer, size_t bytes) {
   *pointer = malloc(bytes ? bytes : 1);
   if (!*pointer) return Result(cudaErrorMemoryAllocation);
   memset(*pointer, poison, bytes);
-  if (m.pinned.empty() && !m.base) Start();
   m.pinned[reinterpret_cast<Address>(*pointer)] = bytes;
   return cudaSuccess;
 }

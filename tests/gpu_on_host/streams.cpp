@@ -410,7 +410,6 @@ using namespace standin;
 
 cudaError_t MFGStandinEnqueue(const MFGStandinKernel &launch, cudaStream_t stream) {
   if (const cudaError_t error = CheckLaunch(launch)) return Result(error);
-  CheckArguments(launch.where, launch.arguments, launch.bytes);
   /* Aligned for whatever an argument is. */
   std::shared_ptr<void> arguments(operator new(launch.bytes + 1),
                                   [](void *p) { operator delete(p); });

@@ -4,6 +4,7 @@
 #include "tests/gpu_on_host/internal.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,7 +47,6 @@ struct Thread {
   const char *where = nullptr;
   unsigned mask = 0;
   uint64_t word = 0;
-  uint64_t words[lanes];
   int predicate = 0;
   MFGStandinVote vote = MFG_STANDIN_NONE;
 };
@@ -60,6 +60,7 @@ struct Fiber {
 struct Block {
   const MFGStandinKernel *launch = nullptr;
   std::vector<Thread> threads;
+  std::vector<std::array<uint64_t, lanes>> words; /* that each thread has got from its warp */
   std::vector<Thread *> order; /* in which the ready ones run; next: where it stands */
   size_t next = 0;
   std::vector<unsigned char> shared;
@@ -141,10 +142,11 @@ Fiber *NewFiber() {
   if (stack == MAP_FAILED || mprotect(stack, guard_bytes, PROT_NONE))
     Fail("no memory for the stack of a thread");
   f->context.bottom = stack + guard_bytes;
-  f->context.bytes = stack_bytes;
+  /* Tops at different places of a page, so that those of a block share no line of the cache. */
+  f->context.bytes = stack_bytes - fibers.size() % 16 * 1088;
   getcontext(&f->start);
   f->start.uc_stack.ss_sp = stack + guard_bytes;
-  f->start.uc_stack.ss_size = stack_bytes;
+  f->start.uc_stack.ss_size = f->context.bytes;
   f->start.uc_link = nullptr;
   const uintptr_t address = reinterpret_cast<uintptr_t>(f);
   makecontext(&f->start, reinterpret_cast<void (*)()>(FiberMain), 2, unsigned(address >> 32),
@@ -171,10 +173,22 @@ void Run(Thread *t) {
 
 /* ---- waiting ---- */
 
+/* Straight to the next ready thread where that has a stack. */
 void Wait(State state, const char *where) {
+  Context &mine = current->fiber->context;
   current->state = state;
   current->where = where;
-  Switch(current->fiber->context, scheduler);
+  if (block.next < block.order.size() && block.order[block.next]->fiber) {
+    Thread *t = block.order[block.next++];
+    Enter(t);
+    Switch(mine, t->fiber->context);
+  } else {
+    Switch(mine, scheduler);
+  }
+}
+
+bool SamePlace(const char *a, const char *b) {
+  return a == b || !strcmp(a, b);
 }
 
 void Release(Thread &t) {
@@ -206,7 +220,7 @@ void ReleaseBarrier() {
   const char *where = nullptr;
   int count = 0;
   for (const Thread &t : block.threads) {
-    if (t.state != State::AtBarrier || (where && strcmp(where, t.where)))
+    if (t.state != State::AtBarrier || (where && !SamePlace(where, t.where)))
       FailDivergent("the threads of a block are not all at the same barrier:");
     where = t.where;
     count += t.predicate;
@@ -234,17 +248,17 @@ bool TryExchange(Thread &t) {
   const unsigned mask = t.mask;
   const char *where = t.where;
   if (!EachLane(warp, mask, [&](const Thread &other) {
-        return other.state == State::InWarp && other.mask == mask && !strcmp(other.where, where);
+        return other.state == State::InWarp && other.mask == mask && SamePlace(other.where, where);
       }))
     return false;
-  uint64_t words[lanes];
-  std::fill(words, words + lanes, ~UINT64_C(0));
+  std::array<uint64_t, lanes> words;
+  words.fill(~UINT64_C(0));
   EachLane(warp, mask, [&](const Thread &other) {
     words[&other - &block.threads[warp * lanes]] = other.word;
     return true;
   });
   EachLane(warp, mask, [&](Thread &other) {
-    memcpy(other.words, words, sizeof words);
+    block.words[&other - block.threads.data()] = words;
     Release(other);
     return true;
   });
@@ -317,6 +331,7 @@ void RunThreads(const MFGStandinKernel &launch) {
   Order().Shuffle(order.data(), (unsigned)order.size());
   block.launch = &launch;
   block.threads.resize((size_t)b.x * b.y * b.z);
+  block.words.resize(block.threads.size());
   for (size_t i = 0; i < block.threads.size(); i++) block.threads[i].index = Unflatten(i, b);
   /* A buffer of just this size: ASan sees what reaches beyond it. */
   block.shared = std::vector<unsigned char>(launch.shared);
@@ -346,7 +361,7 @@ const uint64_t *MFGStandinExchange(const char *where, unsigned mask, uint64_t wo
   current->mask = mask;
   current->word = word;
   Wait(State::InWarp, where);
-  return current->words;
+  return block.words[current - block.threads.data()].data();
 }
 
 unsigned MFGStandinLane() {
