@@ -1,12 +1,13 @@
 #include "app/output.h"
 
-#include <errno.h>
-#include <hdf5.h>
 #include <math.h>
 #include <stdarg.h>
-#include <unistd.h>
+
+#include "app/h5read.h"
 
 #define MAX_LEVELS 10000000
+
+static const char *const axisNames[] = {"x", "y", "z"};
 
 /* An earlier result, open on rank 0, and the problem that was found with it. */
 typedef struct {
@@ -32,127 +33,49 @@ static PetscBool Problem(Source *s, const char *format, ...) {
   return PETSC_FALSE;
 }
 
-/* A text attribute of fixed or variable length; empty when there is none. */
-static void ReadText(hid_t object, const char *name, char *text, size_t size) {
-  text[0] = 0;
-  if (H5Aexists(object, name) <= 0) return;
-  const hid_t attribute = H5Aopen(object, name, H5P_DEFAULT), type = H5Aget_type(attribute);
-  const hid_t space = H5Aget_space(attribute);
-  if (type >= 0 && H5Tget_class(type) == H5T_STRING && H5Sget_simple_extent_npoints(space) == 1) {
-    if (H5Tis_variable_str(type) > 0) {
-      char *value = NULL;
-      if (H5Aread(attribute, type, &value) >= 0 && value) {
-        (void)snprintf(text, size, "%s", value);
-        (void)H5free_memory(value);
-      }
-    } else {
-      const size_t length = H5Tget_size(type);
-      char *value = calloc(length + 1, 1);
-      if (value && H5Aread(attribute, type, value) >= 0) (void)snprintf(text, size, "%s", value);
-      free(value);
-    }
-  }
-  (void)H5Sclose(space);
-  (void)H5Tclose(type);
-  (void)H5Aclose(attribute);
-}
-
-static PetscBool ReadNumber(hid_t object, const char *name, double *value) {
-  if (H5Aexists(object, name) <= 0) return PETSC_FALSE;
-  const hid_t attribute = H5Aopen(object, name, H5P_DEFAULT), space = H5Aget_space(attribute);
-  const PetscBool good =
-      (PetscBool)(H5Sget_simple_extent_npoints(space) == 1 &&
-                  H5Aread(attribute, H5T_NATIVE_DOUBLE, value) >= 0 && isfinite(*value));
-  (void)H5Sclose(space);
-  (void)H5Aclose(attribute);
-  return good;
-}
-
-/* Opens a dataset of numbers that lies in this file and needs no plug-in; its shape in dims. */
-static PetscBool OpenDataset(Source *s, const char *name, int rank, hsize_t dims[],
+/* A dataset with so many dimensions; its shape in dims. */
+static PetscBool OpenDataset(Source *s, const char *name, int rank, hsize_t dims[H5S_MAX_RANK],
                              hid_t *dataset) {
-  H5L_info_t link;
-  *dataset = -1;
-  if (H5Lget_info(s->file, name, &link, H5P_DEFAULT) < 0)
-    return Problem(s, "has no dataset /%s: not a nashflow result; give a result.h5", name);
-  if (link.type != H5L_TYPE_HARD)
-    return Problem(s,
-                   "/%s is a link to elsewhere, which is refused; copy the data into one file "
-                   "with h5repack or h5copy",
-                   name);
-  if ((*dataset = H5Dopen2(s->file, name, H5P_DEFAULT)) < 0)
-    return Problem(s, "/%s is no dataset; give a result.h5", name);
-  const hid_t list = H5Dget_create_plist(*dataset), type = H5Dget_type(*dataset);
-  const hid_t space = H5Dget_space(*dataset);
-  PetscBool good = PETSC_TRUE;
-  if (H5Pget_layout(list) == H5D_VIRTUAL || H5Pget_external_count(list) > 0)
-    good = Problem(s,
-                   "/%s keeps its data in other files, which is refused; copy them into one "
-                   "file with h5repack",
-                   name);
-  for (int i = 0; good && i < H5Pget_nfilters(list); i++) {
-    size_t values = 0;
-    const H5Z_filter_t filter =
-        H5Pget_filter2(list, (unsigned)i, NULL, &values, NULL, 0, NULL, NULL);
-    if (filter != H5Z_FILTER_FLETCHER32 && filter != H5Z_FILTER_DEFLATE &&
-        filter != H5Z_FILTER_SHUFFLE)
-      good = Problem(s,
-                     "/%s needs the HDF5 filter %d, which is refused; rewrite it with h5repack "
-                     "-f NONE",
-                     name, (int)filter);
-  }
-  if (good && H5Tget_class(type) != H5T_FLOAT)
-    good = Problem(s, "/%s holds no floating point numbers; give a result.h5", name);
-  const int found = H5Sget_simple_extent_ndims(space);
-  if (good && found != rank)
-    good = Problem(s,
-                   "/%s has %d dimensions, %d expected; give a result of a game of the same "
-                   "dimension",
-                   name, found, rank);
-  if (good) (void)H5Sget_simple_extent_dims(space, dims, NULL);
-  (void)H5Sclose(space);
-  (void)H5Tclose(type);
-  (void)H5Pclose(list);
-  return good;
+  char problem[MFG_H5_PROBLEM];
+  int found;
+  if ((*dataset = MFGH5Dataset(s->file, name, &found, dims, problem)) < 0)
+    return Problem(s, "/%s %s; give a result.h5", name, problem);
+  if (found == rank) return PETSC_TRUE;
+  return Problem(s,
+                 "/%s has %d dimensions, %d expected; give a result of a game of the same "
+                 "dimension",
+                 name, found, rank);
 }
 
 static PetscBool OpenFile(Source *s) {
-  char version[32], *end;
-  if (access(s->path, R_OK))
-    return Problem(s, "%s; equilibrium.initial is m0 or the path of a result.h5", strerror(errno));
-  if (H5Fis_hdf5(s->path) <= 0)
-    return Problem(s, "is not an HDF5 file, or is cut short; give a result.h5 that h5ls can list");
-  const hid_t access_list = H5Pcreate(H5P_FILE_ACCESS);
-  (void)H5Pset_fclose_degree(access_list, H5F_CLOSE_STRONG);
-  s->file = H5Fopen(s->path, H5F_ACC_RDONLY, access_list);
-  (void)H5Pclose(access_list);
-  if (s->file < 0)
-    return Problem(s, "cannot be opened by HDF5: cut short or damaged; give another result.h5");
-  ReadText(s->file, "layout_version", version, sizeof version);
+  char version[32], problem[MFG_H5_PROBLEM], *end;
+  if ((s->file = MFGH5Open(s->path, problem)) < 0)
+    return Problem(s, "%s; equilibrium.initial is m0 or the path of a result.h5", problem);
+  MFGH5Text(s->file, "layout_version", sizeof version, version);
   const long major = strtol(version, &end, 10);
   if (end == version)
     return Problem(s, "has no layout_version: not a nashflow result; give a result.h5");
   if (major > strtol(MFG_LAYOUT_VERSION, NULL, 10))
     return Problem(s, "has layout %s, newer than %s that this program reads; use a newer nashflow",
                    version, MFG_LAYOUT_VERSION);
-  ReadText(s->file, "uuid", s->uuid, sizeof s->uuid);
+  MFGH5Text(s->file, "uuid", sizeof s->uuid, s->uuid);
   return PETSC_TRUE;
 }
 
 static PetscBool ReadAxis(Source *s, int k, hsize_t cells) {
-  static const char *const names[] = {"x", "y", "z"};
   char boundary[32];
-  hsize_t n;
+  hsize_t dims[H5S_MAX_RANK];
   hid_t axis;
-  if (!OpenDataset(s, names[k], 1, &n, &axis)) return PETSC_FALSE;
+  if (!OpenDataset(s, axisNames[k], 1, dims, &axis)) return PETSC_FALSE;
+  const hsize_t n = dims[0];
   if (n != cells || n < 1 || n > 1 << 30)
     return Problem(s, "/%s has %llu cells where /m has %llu: damaged; give another result.h5",
-                   names[k], (unsigned long long)n, (unsigned long long)cells);
-  if (!ReadNumber(axis, "lower", &s->lower[k]) || !ReadNumber(axis, "upper", &s->upper[k]) ||
+                   axisNames[k], (unsigned long long)n, (unsigned long long)cells);
+  if (!MFGH5Number(axis, "lower", &s->lower[k]) || !MFGH5Number(axis, "upper", &s->upper[k]) ||
       s->lower[k] >= s->upper[k])
     return Problem(s, "/%s has no attributes lower < upper: damaged; give another result.h5",
-                   names[k]);
-  ReadText(axis, "boundary_low", boundary, sizeof boundary);
+                   axisNames[k]);
+  MFGH5Text(axis, "boundary_low", sizeof boundary, boundary);
   s->periodic[k] = (PetscBool)!strcmp(boundary, "periodic");
   s->cells[k] = (int)n;
   (void)H5Dclose(axis);
@@ -160,9 +83,10 @@ static PetscBool ReadAxis(Source *s, int k, hsize_t cells) {
 }
 
 static PetscBool ReadTimes(Source *s, hsize_t levels) {
-  hsize_t n;
+  hsize_t dims[H5S_MAX_RANK];
   hid_t time;
-  if (!OpenDataset(s, "time", 1, &n, &time)) return PETSC_FALSE;
+  if (!OpenDataset(s, "time", 1, dims, &time)) return PETSC_FALSE;
+  const hsize_t n = dims[0];
   if (n != levels || n < 1 || n > MAX_LEVELS)
     return Problem(s, "/time has %llu levels where /m has %llu: damaged; give another result.h5",
                    (unsigned long long)n, (unsigned long long)levels);
@@ -178,8 +102,8 @@ static PetscBool ReadTimes(Source *s, hsize_t levels) {
   return PETSC_TRUE;
 }
 
-/* Neighbours and weights of the new centres on the old axis: wrapped on a periodic one, else
- * constant beyond the outermost centres. */
+/* Neighbours and weights of the new centres on the old axis: wrapped on a periodic one, in whole
+ * numbers so that a centre is its own neighbour; else constant beyond the outermost centres. */
 static PetscBool MakeWeights(Source *s, const MFGBlock *b, int k) {
   const int n = s->cells[k], count = b->cells[k];
   const double spacing = (s->upper[k] - s->lower[k]) / n;
@@ -189,12 +113,14 @@ static PetscBool MakeWeights(Source *s, const MFGBlock *b, int k) {
   if (!s->low[k] || !s->high[k] || !s->weight[k]) return Problem(s, "memory is short");
   for (int i = 0; i < count; i++) {
     double place = k < b->dim ? (MFGCellCenter(b, k, i) - s->lower[k]) / spacing - 0.5 : 0;
-    if (s->periodic[k])
-      place -= n * floor(place / n);
-    else
-      place = fmin(fmax(place, 0), n - 1);
+    if (!(fabs(place) < 1e9))
+      return Problem(s,
+                     "/%s has cells of %g from %g on, too narrow or too far for this domain; give "
+                     "a result of a similar domain",
+                     axisNames[k], spacing, s->lower[k]);
+    if (!s->periodic[k]) place = fmin(fmax(place, 0), n - 1);
     const double whole = floor(place);
-    const int low = PetscMin((int)whole, n - 1);
+    const int low = ((int)whole % n + n) % n;
     s->low[k][i] = low;
     s->high[k][i] = low + 1 < n ? low + 1 : s->periodic[k] ? 0 : n - 1;
     s->weight[k][i] = place - whole;
@@ -203,9 +129,11 @@ static PetscBool MakeWeights(Source *s, const MFGBlock *b, int k) {
 }
 
 static PetscBool OpenSource(Source *s, const MFGBlock *b) {
-  hsize_t dims[1 + MFG_MAX_DIM];
-  if (!OpenFile(s)) return PETSC_FALSE;
-  if (!OpenDataset(s, "m", b->dim + 1, dims, &s->m) || !ReadTimes(s, dims[0])) return PETSC_FALSE;
+  hsize_t dims[H5S_MAX_RANK];
+  if (!OpenFile(s) || !OpenDataset(s, "m", b->dim + 1, dims, &s->m)) return PETSC_FALSE;
+  if (!MFGH5HoldsEnough(s->file, s->m, b->dim + 1, dims))
+    return Problem(s, "/m holds fewer values than its shape has: damaged; give another result.h5");
+  if (!ReadTimes(s, dims[0])) return PETSC_FALSE;
   s->dim = b->dim;
   size_t cells = 1;
   for (int k = 0; k < MFG_MAX_DIM; k++) {
@@ -307,20 +235,6 @@ static PetscBool Field(Source *s, const MFGBlock *b, double t, int *bracket, dou
   return PETSC_TRUE;
 }
 
-static PetscErrorCode AppendError(MFGConfigErrors *errors, const char *file, const char *problem) {
-  const size_t old = errors->text ? strlen(errors->text) : 0;
-  const size_t size = old + strlen(file) + strlen(problem) + 12;
-  char *text;
-
-  PetscFunctionBeginUser;
-  PetscCall(PetscMalloc1(size, &text));
-  (void)snprintf(text, size, "%s%s: error: %s\n", old ? errors->text : "", file, problem);
-  PetscCall(PetscFree(errors->text));
-  errors->text = text;
-  errors->count++;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 /* Rank 0 fills the levels, all take their part. *good is false when the file has a problem. */
 static PetscErrorCode ReadLevels(Source *s, const MFGGrid *grid, double horizon, int steps,
                                  double *M, PetscBool *good) {
@@ -355,7 +269,6 @@ PetscErrorCode MFGResultReadFlow(const char *file, const MFGGrid *grid, double h
   memset(&s, 0, sizeof s);
   s.path = file;
   s.file = s.m = -1;
-  (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
   *parent_uuid = NULL;
   PetscCall(ReadLevels(&s, grid, horizon, steps, M, &good));
   PetscCallMPI(MPI_Bcast(s.problem, sizeof s.problem, MPI_CHAR, 0, grid->world));
@@ -364,6 +277,6 @@ PetscErrorCode MFGResultReadFlow(const char *file, const MFGGrid *grid, double h
   if (good)
     PetscCall(PetscStrallocpy(s.uuid, parent_uuid));
   else
-    PetscCall(AppendError(errors, file, s.problem));
+    PetscCall(MFGConfigErrorsAdd(errors, file, "%s", s.problem));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

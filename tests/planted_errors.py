@@ -24,7 +24,7 @@ TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_s
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
            "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
-           "test_random_philox test_verification_scheme").split()
+           "test_random_philox test_verification_scheme test_output_flow test_fields_dataset").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
 
@@ -300,6 +300,12 @@ PLANTS = [
 
     ("a lost rank does not end the job", "jobs/nashflow.sbatch", "--kill-on-bad-exit=1 ", "", "slurm.killed_rank"),
     ("a failed part does not end the chain", "jobs/chain.sh", "=afterok:", "=afterany:", "slurm.chain"),
+    ("a flow's neighbours across the seam of a circle", "app/read_flow.c",
+     "((int)whole % n + n) % n", "((int)whole + n) % n == n - 1 ? 0 : (int)whole % n", "output.read_flow"),
+    ("values of any number in a small file", "app/h5read.c",
+     "Points(rank, dims) * sizeof(double) <= MAX_PACKING", "0 <= MAX_PACKING", "output.read_flow"),
+    ("links into other files followed", "app/h5read.c",
+     "  (void)H5Pset_elink_cb(access, RefuseExternal, NULL);\n", "  (void)RefuseExternal;\n", "fields.dataset"),
 ]
 
 

@@ -9,7 +9,7 @@
 
 #include "app/fields.h"
 
-static char path[100], data[100];
+static char path[100], data[100], other[100];
 
 static void Write(hid_t file, const char *name, int rank, const hsize_t *shape, hid_t type) {
   double values[200];
@@ -41,10 +41,25 @@ static void WriteAll(void) {
   Write(file, "turned", 3, turned, H5T_NATIVE_DOUBLE);
   Write(file, "line", 1, line, H5T_NATIVE_DOUBLE);
   Write(file, "text", 2, good, text);
-  H5Lcreate_external(data, "/m0", file, "external", H5P_DEFAULT, H5P_DEFAULT);
+  const hid_t neighbour = H5Fcreate(other, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  Write(neighbour, "m0", 2, good, H5T_NATIVE_DOUBLE);
+  H5Fclose(neighbour);
+  H5Lcreate_external(other, "/m0", file, "external", H5P_DEFAULT, H5P_DEFAULT);
   H5Lcreate_soft("/external", file, "soft", H5P_DEFAULT, H5P_DEFAULT);
   H5Gclose(H5Gcreate2(file, "group", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
-  const hid_t creation = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(2, good, NULL);
+  const hid_t space = H5Screate_simple(2, good, NULL);
+  hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+  const hid_t growing = H5Screate_simple(2, good, (hsize_t[]){H5S_UNLIMITED, H5S_UNLIMITED});
+  H5Pset_chunk(creation, 2, (hsize_t[]){4, 1 << 26});
+  H5Dclose(
+      H5Dcreate2(file, "chunks", H5T_NATIVE_DOUBLE, growing, H5P_DEFAULT, creation, H5P_DEFAULT));
+  H5Pset_chunk(creation, 2, good);
+  H5Pset_scaleoffset(creation, H5Z_SO_FLOAT_DSCALE, 3);
+  H5Dclose(
+      H5Dcreate2(file, "packed", H5T_NATIVE_DOUBLE, space, H5P_DEFAULT, creation, H5P_DEFAULT));
+  H5Pclose(creation);
+  H5Sclose(growing);
+  creation = H5Pcreate(H5P_DATASET_CREATE);
   H5Pset_external(creation, "/tmp/nashflow_outside.bin", 0, H5F_UNLIMITED);
   H5Dclose(
       H5Dcreate2(file, "outside", H5T_NATIVE_DOUBLE, space, H5P_DEFAULT, creation, H5P_DEFAULT));
@@ -210,8 +225,8 @@ static void CheckRefused(const char *key, const char *name, const char *message)
 
 static void TestRefused(void **state) {
   (void)state;
-  CheckRefused("agents.initial_density", "absent", "no such dataset");
-  CheckRefused("agents.initial_density", "group", "no such dataset");
+  CheckRefused("agents.initial_density", "absent", "is not there, or a link");
+  CheckRefused("agents.initial_density", "group", "is not there, or a link");
   CheckRefused("agents.initial_density", "swapped",
                "has the shape (5, 4); domain.cells asks for (y, x) = (4, 5): store it so");
   CheckRefused("agents.initial_density", "flow", "has the shape (3, 4, 5)");
@@ -222,6 +237,8 @@ static void TestRefused(void **state) {
   CheckRefused("running_cost.potential", "external", "a link to another file");
   CheckRefused("running_cost.potential", "soft", "a link to another file");
   CheckRefused("running_cost.potential", "outside", "has its values in other files");
+  CheckRefused("running_cost.potential", "chunks", "chunks of 2.68435e+08 numbers, more than it");
+  CheckRefused("running_cost.potential", "packed", "by the HDF5 filter 6; store it with gzip");
 }
 
 int main(int argc, char **argv) {
@@ -236,12 +253,14 @@ int main(int argc, char **argv) {
   MPI_Bcast(&id, 1, MPI_LONG, 0, PETSC_COMM_WORLD);
   snprintf(path, sizeof path, "/tmp/nashflow_dataset_%ld.yaml", id);
   snprintf(data, sizeof data, "/tmp/nashflow_dataset_%ld.h5", id);
+  snprintf(other, sizeof other, "/tmp/nashflow_dataset_%ld_other.h5", id);
   if (!rank) WriteAll();
   MPI_Barrier(PETSC_COMM_WORLD);
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   if (!rank) {
     remove(path);
     remove(data);
+    remove(other);
   }
   if (failed) MPI_Abort(PETSC_COMM_WORLD, 1);
   return PetscFinalize() ? 1 : 0;
