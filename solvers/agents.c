@@ -74,17 +74,6 @@ MFGAgentRange MFGAgentsFrom(const MFGAgents *a, int64_t first) {
   return range;
 }
 
-void MFGAgentsGet(const MFGAgents *a, int64_t i, double *record) {
-  const int64_t id = MFGAgentId(&a->range, i);
-  for (int k = 0; k < a->dim; k++) record[k] = MFGAgentPosition(&a->range, &a->axis[k], k, i);
-  memcpy(&record[a->dim], &id, sizeof id);
-}
-
-void MFGAgentsPut(MFGAgents *a, int64_t i, const double *record) {
-  for (int k = 0; k < a->dim; k++) MFGAgentMoveTo(&a->range, &a->axis[k], k, i, record[k]);
-  memcpy(&a->range.id[i], &record[a->dim], sizeof a->range.id[i]);
-}
-
 static PetscErrorCode ReserveScratch(MFGSortScratch *s, const MFGMemoryOps *memory, int64_t room,
                                      int64_t cells) {
   int64_t places = s->room, starts = s->cells ? s->cells + 1 : 0;

@@ -31,12 +31,6 @@ PetscErrorCode MFGAgentsDestroy(MFGAgents *agents);
 /* The agents from number `first` on; borrowed. */
 MFGAgentRange MFGAgentsFrom(const MFGAgents *agents, int64_t first);
 
-/* In the host's memory. Agent i as a record of dim + 1 words of eight bytes, position and id. The
- * position is that of the agent also in single precision, and putting it elsewhere gives the same
- * position there. */
-void MFGAgentsGet(const MFGAgents *agents, int64_t i, double *record);
-void MFGAgentsPut(MFGAgents *agents, int64_t i, const double *record);
-
 /* Kept between sorts; zero before the first. */
 typedef struct {
   uint32_t *place, *start; /* owned; [room], [cells + 1] */

@@ -6,7 +6,7 @@
 
 #define CPU_BACKEND(variant, text)                                                                 \
   {                                                                                                \
-    .name = "cpu", .detail = text, .memory = &MFGMemoryOps_Host, .transport = &MFGExchangeOps_MPI, \
+    .name = "cpu", .detail = text, .memory = &MFGMemoryOps_Host, .carrier = &MFGCarrier_Host,      \
     .dimensions = MFG_MAX_DIM, .single = PETSC_TRUE, .agents = &MFGAgentsOps_CPU_##variant,        \
     .density = &MFGDensityOps_CPU_##variant, .grid = &MFGGridOps_CPU_##variant                     \
   }

@@ -66,12 +66,12 @@ typedef struct {
 } MFGGridOps;
 
 typedef struct {
-  const char *name;                /* "cpu" */
-  const char *detail;              /* e.g. the instruction set chosen */
-  const MFGMemoryOps *memory;      /* where arrays live */
-  const MFGExchangeOps *transport; /* between the ranks */
-  int dimensions;                  /* at most */
-  PetscBool single;                /* takes positions in single precision */
+  const char *name;           /* "cpu" */
+  const char *detail;         /* e.g. the instruction set chosen */
+  const MFGMemoryOps *memory; /* where arrays live */
+  const MFGCarrier *carrier;  /* between the ranks, in this memory */
+  int dimensions;             /* at most */
+  PetscBool single;           /* takes positions in single precision */
   const MFGAgentsOps *agents;
   const MFGDensityOps *density;
   const MFGGridOps *grid;

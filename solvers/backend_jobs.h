@@ -14,9 +14,12 @@ typedef struct {
 } MFGRandomKey;
 
 /* Agents: ids from `id`, or first_id, first_id + id_stride, ... where it is NULL. Positions are in
- * `position`, or rounded after every step in `offset` (MFGOffsetOf); the other one is NULL. */
+ * `position`, or rounded after every step in `offset` (MFGOffsetOf); the other one is NULL. Where
+ * `live` is not NULL, only those from number live[0] to live[1] - 1 are there, which only the
+ * device knows: `count` is the most that there can be. On the host it is NULL. */
 typedef struct {
   int64_t first_id, id_stride, count;
+  const int64_t *live;           /* [2], or NULL */
   double *position[MFG_MAX_DIM]; /* [axis][count] */
   float *offset[MFG_MAX_DIM];    /* [axis][count] */
   int64_t *id;                   /* [count], or NULL */
@@ -38,6 +41,20 @@ MFG_HD void MFGAgentMoveTo(const MFGAgentRange *a, const MFGAxis *axis, int k, i
     a->offset[k][i] = MFGOffsetOf(axis, x);
   else
     a->position[k][i] = x;
+}
+
+/* Agent i as a record of dim + 1 words of eight bytes, position and id. The position is that of the
+ * agent also in single precision, and putting it elsewhere gives the same position there. */
+MFG_HD void MFGAgentToRecord(const MFGAgentRange *a, const MFGAxis axis[], int dim, int64_t i,
+                             double *record) {
+  for (int k = 0; k < dim; k++) record[k] = MFGAgentPosition(a, &axis[k], k, i);
+  record[dim] = MFGDoubleOfBits((uint64_t)MFGAgentId(a, i));
+}
+
+MFG_HD void MFGAgentFromRecord(const MFGAgentRange *a, const MFGAxis axis[], int dim, int64_t i,
+                               const double *record) {
+  for (int k = 0; k < dim; k++) MFGAgentMoveTo(a, &axis[k], k, i, record[k]);
+  a->id[i] = (int64_t)MFGBitsOfDouble(record[dim]);
 }
 
 typedef struct {
@@ -78,6 +95,60 @@ typedef struct {
   uint32_t *start;      /* scratch, [cells of the box + 1] */
   void *column;         /* scratch, [count] words of eight bytes */
 } MFGSort;
+
+/* A slab of cells: begin[k] .. begin[k] + count[k] - 1 of fields on size[k] cells. */
+typedef struct {
+  int64_t size[MFG_MAX_DIM], begin[MFG_MAX_DIM], count[MFG_MAX_DIM];
+  int64_t element, fields; /* bytes of a cell; number of fields */
+} MFGSlab;
+
+/* How many agents are where, in the backend's memory: no step waits for the host to know. */
+typedef struct {
+  int64_t here[2];    /* 0, and the number of agents in the box */
+  int64_t arrived[2]; /* the first of those that came in the last step, and here[1] */
+  int64_t travelling; /* records on their way */
+  /* The most since they were cleared that were here, were travelling, and were in a message; those
+   * that needed more hops on an axis. Beyond the room there was, agents were lost and the work must
+   * be redone. */
+  int64_t most_here, most_travelling, most_message, strays[MFG_MAX_DIM];
+} MFGTraffic;
+
+/* Agents that leave the box of one rank for another. A message is a word with the number of its
+ * records, and records. */
+typedef struct {
+  MFGBlock box;
+  int divisions[MFG_MAX_DIM], coordinate[MFG_MAX_DIM]; /* of the grid; of this rank's box */
+  int64_t message, capacity;                           /* records: of a message, of `record` */
+  double *record;                                      /* [capacity][dim + 1] */
+  MFGTraffic *traffic;
+} MFGTransit;
+
+MFG_HD int64_t MFGMessageBytes(int dim, int64_t records) {
+  return (int64_t)sizeof(int64_t) + records * (dim + 1) * (int64_t)sizeof(double);
+}
+
+/* The way from box `from` to box `to` of an axis: -1, 0 or 1; round a periodic axis the short one.
+ */
+MFG_HD int MFGWayToBox(int from, int to, int boxes, int periodic) {
+  if (from == to) return 0;
+  if (!periodic) return to > from ? 1 : -1;
+  return (to - from + boxes) % boxes <= boxes / 2 ? 1 : -1;
+}
+
+/* The cell of a record along an axis. */
+MFG_HD int MFGRecordCell(const MFGBlock *box, int axis, const double *record) {
+  const MFGAxis a = MFGAxisOf(box, axis);
+  double in_cell;
+  return MFGCellOf(&a, record[axis], &in_cell);
+}
+
+/* The way a record has to go along an axis. */
+MFG_HD int MFGRecordWay(const MFGTransit *t, int axis, const double *record) {
+  const int cells = t->box.cells[axis], boxes = t->divisions[axis];
+  return MFGWayToBox(t->coordinate[axis],
+                     MFGBoxOfCell(cells, boxes, MFGRecordCell(&t->box, axis, record)), boxes,
+                     t->box.boundary[axis][0] == MFG_BOUNDARY_PERIODIC);
+}
 
 /* One level of the density: tables of solvers/kde.h. */
 typedef struct {

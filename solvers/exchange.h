@@ -6,8 +6,8 @@
 
 #include <petscsys.h>
 
+#include "solvers/backend_jobs.h"
 #include "solvers/memory.h"
-#include "solvers/stencil.h"
 
 typedef struct MFGExchange_ *MFGExchange;
 
@@ -20,7 +20,6 @@ typedef struct MFGExchangeOps_ {
   PetscErrorCode (*destroy)(void *context);
   /* In place over all ranks; exact, so independent of order. Any count. */
   PetscErrorCode (*sum)(void *context, int64_t count, int64_t *values);
-  PetscErrorCode (*max)(void *context, int64_t count, int64_t *values);
   /* send[0] goes to rank neighbor[0], send[1] to neighbor[1]; receive[s] takes what neighbor[s]
    * sent this way. `bytes` each; a negative neighbor is none. */
   PetscErrorCode (*swap)(void *context, const int neighbor[2], int64_t bytes,
@@ -29,15 +28,43 @@ typedef struct MFGExchangeOps_ {
 /* MPI; arrays in other memory than the host's are copied there and back. */
 extern const MFGExchangeOps MFGExchangeOps_MPI;
 
+/* What a device does with agents and cells that go to other ranks: on arrays in its memory, and
+ * without a decision of the host. */
+typedef struct {
+  const char *name;
+  /* The slab's cells of every field to the buffer, or (back) from it. */
+  PetscErrorCode (*copy_slab)(const MFGSlab *slab, void *fields, void *buffer, int back);
+  /* The agents at the places leavers[1 .. leavers[0]] become records, the last agents take their
+   * places. `agents` are all the room there is. */
+  PetscErrorCode (*depart)(const MFGTransit *transit, const MFGAgentRange *agents,
+                           const int64_t *leavers);
+  /* Records that have to go along an axis into the messages to the low and the high side. */
+  PetscErrorCode (*pack)(const MFGTransit *transit, int axis, void *const message[2]);
+  /* Records of both messages, NULL: of none from that side, join those that are travelling. */
+  PetscErrorCode (*unpack)(const MFGTransit *transit, const void *const message[2]);
+  /* Adds those that are not in the box along the axis to the strays. */
+  PetscErrorCode (*count_strays)(const MFGTransit *transit, int axis);
+  /* All records become agents. */
+  PetscErrorCode (*arrive)(const MFGTransit *transit, const MFGAgentRange *agents);
+} MFGTransitOps;
+extern const MFGTransitOps MFGTransitOps_CPU;
+
+/* Where the arrays of an exchange are, what brings them to other ranks and what packs them. */
+typedef struct {
+  const MFGMemoryOps *memory;
+  const MFGExchangeOps *transport;
+  const MFGTransitOps *transit;
+} MFGCarrier;
+extern const MFGCarrier MFGCarrier_Host;
+
 /* Bytes that this rank sent to others, and that it gave to reductions and gathers, since Create. */
 typedef struct {
   int64_t halo, migration, reduction, gather;
 } MFGExchangeBytes;
 
-/* Collective on comm, whose rank r has the box MFGBoxOfRank(whole, divisions, r). Ops and memory,
- * where all arrays are, are borrowed. */
-PetscErrorCode MFGExchangeCreate(MPI_Comm comm, const MFGExchangeOps *ops,
-                                 const MFGMemoryOps *memory, const MFGBlock *whole,
+/* Collective on comm, whose rank r has the box MFGBoxOfRank(whole, divisions, r). The carrier is
+ * borrowed; all arrays are in its memory. */
+PetscErrorCode MFGExchangeCreate(MPI_Comm comm, const MFGCarrier *carrier, const MFGBlock *whole,
                                  const int divisions[MFG_MAX_DIM], MFGExchange *exchange);
 PetscErrorCode MFGExchangeDestroy(MFGExchange *exchange);
 MFGExchangeBytes MFGExchangeBytesMoved(MFGExchange exchange);
@@ -46,8 +73,8 @@ void MFGExchangeCountGather(MFGExchange exchange, int64_t bytes);
 
 /* Collective on world. In place; any count. */
 PetscErrorCode MFGExchangeSum(MFGExchange exchange, int64_t count, int64_t *values);
+/* Both in the host's memory. */
 PetscErrorCode MFGExchangeMax(MFGExchange exchange, int64_t count, int64_t *values);
-/* The same without an exchange, in the host's memory. */
 PetscErrorCode MFGExchangeSumInt64(MPI_Comm comm, int64_t count, int64_t *values);
 
 /* Fields on this rank's box with `width` cells more on each side: [fields][z][y][x] elements. */
@@ -69,21 +96,20 @@ int64_t MFGExchangeHaloBytes(const MFGBlock *whole, const int divisions[MFG_MAX_
 int64_t MFGExchangeHaloBuffers(const MFGBlock *whole, const int divisions[MFG_MAX_DIM], int rank,
                                const MFGHalo *halo);
 
-/* Agents on the way to their boxes: records of position and id, [capacity][dim + 1] words of eight
- * bytes. Axis by axis they hop from box to box, `rounds` hops at most, in messages of fixed
- * size with the count inside. */
+/* Messages between the boxes: axis by axis agents hop from box to box, `rounds` hops at most, in
+ * messages of fixed size with the count inside. */
 typedef struct {
-  int64_t message; /* records per message */
-  int64_t capacity, count;
-  double *record;          /* owned by the caller */
-  int rounds[MFG_MAX_DIM]; /* hops per axis; 0 where one box has the whole axis */
-  /* What would have been needed, largest so far: above `message` or `capacity`, or with strays
-   * (agents that needed more hops on an axis), agents were lost and the work must be redone. */
-  int64_t message_wanted, capacity_wanted, strays[MFG_MAX_DIM];
+  int64_t message, capacity; /* records of a message, and travelling at a time */
+  int rounds[MFG_MAX_DIM];   /* hops per axis; 0 where one box has the whole axis */
+  double *record;            /* owned by the caller, as in MFGTransit */
+  MFGTraffic *traffic;       /* likewise */
 } MFGTravellers;
 
+/* The travellers of this rank's box, for the operations on them. */
+MFGTransit MFGExchangeTransit(MFGExchange exchange, const MFGTravellers *travellers);
+
 /* Collective on world. On return the records are agents of this rank's box. */
-PetscErrorCode MFGExchangeMigrate(MFGExchange exchange, MFGTravellers *travellers);
+PetscErrorCode MFGExchangeMigrate(MFGExchange exchange, const MFGTravellers *travellers);
 /* Bytes that rank `rank` sends in it. */
 int64_t MFGExchangeMigrationBytes(const MFGBlock *whole, const int divisions[MFG_MAX_DIM], int rank,
                                   const MFGTravellers *travellers);

@@ -32,12 +32,12 @@ static PetscErrorCode Destroy_MPI(void *context) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode Reduce(MPI_Comm comm, int64_t count, int64_t *values, MPI_Op op) {
+static PetscErrorCode Sum(MPI_Comm comm, int64_t count, int64_t *values) {
   PetscFunctionBeginUser;
   for (int64_t begin = 0; begin < count; begin += SUM_PIECE)
     PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, values + begin,
-                               (PetscMPIInt)PetscMin(SUM_PIECE, count - begin), MPI_INT64_T, op,
-                               comm));
+                               (PetscMPIInt)PetscMin(SUM_PIECE, count - begin), MPI_INT64_T,
+                               MPI_SUM, comm));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -51,7 +51,8 @@ static PetscErrorCode HostArray(Transport *t, int i, int64_t bytes, void *array,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode ReduceStaged(Transport *t, int64_t count, int64_t *values, MPI_Op op) {
+static PetscErrorCode Sum_MPI(void *context, int64_t count, int64_t *values) {
+  Transport *t = context;
   const int64_t bytes = count * (int64_t)sizeof *values;
   PetscMPIInt size;
   void *host;
@@ -61,18 +62,10 @@ static PetscErrorCode ReduceStaged(Transport *t, int64_t count, int64_t *values,
   if (size == 1) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(HostArray(t, 0, bytes, values, &host));
   if (host != values) PetscCall(MFGMemoryCopy(t->memory, bytes, 1, MFG_COPY_TO_HOST, values, host));
-  PetscCall(Reduce(t->comm, count, host, op));
+  PetscCall(Sum(t->comm, count, host));
   if (host != values)
     PetscCall(MFGMemoryCopy(t->memory, bytes, 1, MFG_COPY_FROM_HOST, host, values));
   PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode Sum_MPI(void *context, int64_t count, int64_t *values) {
-  return ReduceStaged(context, count, values, MPI_SUM);
-}
-
-static PetscErrorCode Max_MPI(void *context, int64_t count, int64_t *values) {
-  return ReduceStaged(context, count, values, MPI_MAX);
 }
 
 /* One way: to rank `to` and from rank `from`; the tag is the direction, for where both neighbours
@@ -114,18 +107,14 @@ static PetscErrorCode Swap_MPI(void *context, const int neighbor[2], int64_t byt
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-const MFGExchangeOps MFGExchangeOps_MPI = {.name = "mpi",
-                                           .create = Create_MPI,
-                                           .destroy = Destroy_MPI,
-                                           .sum = Sum_MPI,
-                                           .max = Max_MPI,
-                                           .swap = Swap_MPI};
+const MFGExchangeOps MFGExchangeOps_MPI = {
+    .name = "mpi", .create = Create_MPI, .destroy = Destroy_MPI, .sum = Sum_MPI, .swap = Swap_MPI};
 
 PetscErrorCode MFGExchangeSumInt64(MPI_Comm comm, int64_t count, int64_t *values) {
   PetscMPIInt size;
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  if (size > 1) PetscCall(Reduce(comm, count, values, MPI_SUM));
+  if (size > 1) PetscCall(Sum(comm, count, values));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -382,8 +382,10 @@ static PetscErrorCode NetworkWork(void *context, double *seconds) {
 }
 
 static PetscErrorCode MeasureNetwork(MPI_Comm comm, const MFGBackend *backend, MFGHints *h) {
-  Network n = {
-      .ops = backend->transport, .memory = backend->memory, .bytes = 8, .calls = SHORT_CALLS};
+  Network n = {.ops = backend->carrier->transport,
+               .memory = backend->memory,
+               .bytes = 8,
+               .calls = SHORT_CALLS};
   PetscMPIInt rank, size;
   double seconds;
 

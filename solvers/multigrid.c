@@ -215,8 +215,7 @@ static PetscErrorCode CreateExchange(const MFGGrid *grid, Level *l) {
   PetscFunctionBegin;
   PetscCallMPI(MPI_Comm_rank(grid->comm, &rank));
   l->box = MFGBoxOfRank(&whole, l->divisions, rank);
-  PetscCall(MFGExchangeCreate(grid->comm, &MFGExchangeOps_MPI, &MFGMemoryOps_Host, &whole,
-                              l->divisions, &l->exchange));
+  PetscCall(MFGExchangeCreate(grid->comm, &MFGCarrier_Host, &whole, l->divisions, &l->exchange));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -13,7 +13,8 @@ struct MFGParticles_ {
   const MFGBackend *backend; /* borrowed */
   MFGParticlesSpec spec;     /* initial_density is not kept */
   MFGBlock domain;           /* the whole grid */
-  MFGExchange exchange;      /* owned */
+  MFGExchange exchange;      /* owned; of arrays in the backend's memory */
+  MFGExchange fields;        /* owned, or the same; of fields, which are the host's */
   MFGResidents residents;    /* owned; domain decomposition, else NULL */
   MFGAgents now, initial;    /* replicated: where they are, and were at t = 0 */
   int64_t *cumulative;       /* owned; [cells], on the host */
@@ -125,8 +126,12 @@ PetscErrorCode MFGParticlesCreate(const MFGGrid *grid, const MFGBackend *backend
   p->domain = MFGGridWhole(grid);
   PetscCall(Cumulate(p));
   p->spec.initial_density = NULL;
-  PetscCall(MFGExchangeCreate(grid->world, backend->transport, backend->memory, &p->domain,
-                              grid->divisions, &p->exchange));
+  PetscCall(
+      MFGExchangeCreate(grid->world, backend->carrier, &p->domain, grid->divisions, &p->exchange));
+  p->fields = p->exchange;
+  if (!backend->memory->is_host)
+    PetscCall(
+        MFGExchangeCreate(grid->world, &MFGCarrier_Host, &p->domain, grid->divisions, &p->fields));
   p->drift.memory = backend->memory;
   PetscCall(CreateRange(p, domain ? MFGBackendOnHost(backend) : backend));
   if (domain) {
@@ -146,6 +151,7 @@ PetscErrorCode MFGParticlesDestroy(MFGParticles *particles) {
   PetscCall(MFGAgentsDestroy(&p->initial));
   PetscCall(MFGSortScratchDestroy(&p->scratch));
   PetscCall(MFGResidentsDestroy(&p->residents));
+  if (p->fields != p->exchange) PetscCall(MFGExchangeDestroy(&p->fields));
   PetscCall(MFGExchangeDestroy(&p->exchange));
   PetscCall(PetscFree(p->cumulative));
   PetscCall(MFGMemoryFree(p->backend->memory, &p->cumulative_there));
@@ -162,7 +168,13 @@ double MFGParticlesImbalance(MFGParticles p) {
 }
 
 MFGExchangeBytes MFGParticlesBytesMoved(MFGParticles p) {
-  return MFGExchangeBytesMoved(p->exchange);
+  const MFGExchangeBytes a = MFGExchangeBytesMoved(p->exchange),
+                         f = MFGExchangeBytesMoved(p->fields);
+  if (p->fields == p->exchange) return a;
+  return (MFGExchangeBytes){.halo = a.halo + f.halo,
+                            .migration = a.migration + f.migration,
+                            .reduction = a.reduction + f.reduction,
+                            .gather = a.gather + f.gather};
 }
 
 /* One sweep: what its chunks share. */
@@ -363,7 +375,7 @@ static PetscErrorCode SweepChunk(Sweep *s, int begin, int end) {
     if (!direct) first = 0;
   }
   PetscCall((p->residents ? MFGAgentDriftBox : MFGAgentDriftWhole)(
-      &p->drift, p->grid, p->exchange, begin, end, s->drift, s->context));
+      &p->drift, p->grid, p->fields, begin, end, s->drift, s->context));
   PetscCall((p->residents ? ScanResidents : ScanRange)(s, begin, end, moments));
   PetscCall(Evaluate(s, first, end - first + 1, moments + (first - begin - 1) * s->field));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -471,7 +483,8 @@ PetscErrorCode MFGParticlesPaths(MFGParticles p, uint32_t iteration, MFGDriftFun
   const int dim = p->domain.dim;
   const MFGBackend *host = MFGBackendOnHost(p->backend);
   MFGAgents agents = MFGAgentsNone(host->memory, &p->domain, p->spec.single, PETSC_FALSE);
-  MFGAgentDrift values = {.memory = host->memory};
+  MFGAgentDrift own = {.memory = host->memory};
+  MFGAgentDrift *drifts = host == p->backend ? &p->drift : &own;
 
   PetscFunctionBeginUser;
   PetscCheck(samples > 0 && samples <= p->spec.count, p->grid->world, PETSC_ERR_ARG_OUTOFRANGE,
@@ -483,7 +496,7 @@ PetscErrorCode MFGParticlesPaths(MFGParticles p, uint32_t iteration, MFGDriftFun
   PetscCall(Sample(p, host, &agents.range));
   RecordPath(&agents, path);
   for (int n = 0; n < p->spec.steps; n++) {
-    PetscCall(MFGAgentDriftWhole(&values, p->grid, p->exchange, n, n + 1, drift, context));
+    PetscCall(MFGAgentDriftWhole(drifts, p->grid, p->fields, n, n + 1, drift, context));
     const MFGScan scan = {.domain = p->domain,
                           .key = {.seed = p->spec.seed, .iteration = iteration},
                           .agents = agents.range,
@@ -491,11 +504,11 @@ PetscErrorCode MFGParticlesPaths(MFGParticles p, uint32_t iteration, MFGDriftFun
                           .nu = p->spec.nu,
                           .level_begin = n,
                           .level_end = n + 1,
-                          .drift = values.values};
+                          .drift = drifts->values};
     PetscCall(MFGBackendScan(host, &scan));
     RecordPath(&agents, path + (n + 1) * samples * dim);
   }
-  PetscCall(MFGAgentDriftDestroy(&values));
+  PetscCall(MFGAgentDriftDestroy(&own));
   PetscCall(MFGAgentsDestroy(&agents));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -4,11 +4,11 @@ struct MFGResidents_ {
   const MFGGrid *grid;
   const MFGBackend *backend;
   MFGExchange exchange;
-  int64_t total, peak, wanted;   /* peak: most agents here; wanted: room that was missing */
+  int64_t total, peak;           /* peak: most agents here */
   MFGAgents now, initial, saved; /* saved: only once Save was called; else initial serves */
   PetscBool has_saved;
-  MFGTravellers travellers;
-  int64_t *leavers; /* owned; [1 + now.room] */
+  MFGTravellers travellers; /* record and traffic owned, in the backend's memory like all arrays */
+  int64_t *leavers;         /* owned; [1 + now.room] */
 };
 
 static int OwnerOf(const MFGGrid *grid, const MFGAxis axis[], const double *position) {
@@ -40,8 +40,8 @@ static PetscErrorCode CountOwners(MFGResidents r, const MFGAgentRange *agents, i
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Every agent to its owner, once, in one all-to-all. */
-static PetscErrorCode Distribute(MFGResidents r, const MFGAgentRange *agents) {
+/* Every agent to its owner, once, in one all-to-all: those of this rank to `mine`, on the host. */
+static PetscErrorCode Distribute(MFGResidents r, const MFGAgentRange *agents, MFGAgents *mine) {
   const MPI_Comm world = r->grid->world;
   const int dim = r->grid->box.dim, words = dim + 1;
   PetscMPIInt size, *out, *in, *out_start, *in_start, *next;
@@ -55,10 +55,8 @@ static PetscErrorCode Distribute(MFGResidents r, const MFGAgentRange *agents) {
   PetscCall(PetscMalloc2(agents->count, &owner, agents->count * words, &send));
   PetscCall(CountOwners(r, agents, owner, out, out_start));
   for (int64_t i = 0; i < agents->count; i++) {
-    const int64_t id = MFGAgentId(agents, i);
     double *place = send + (int64_t)(out_start[owner[i]] + next[owner[i]]++) * words;
-    for (int k = 0; k < dim; k++) place[k] = MFGAgentPosition(agents, &r->initial.axis[k], k, i);
-    memcpy(place + dim, &id, sizeof id);
+    MFGAgentToRecord(agents, mine->axis, dim, i, place);
   }
   PetscCallMPI(MPI_Alltoall(out, 1, MPI_INT, in, 1, MPI_INT, world));
   for (PetscMPIInt s = 1; s < size; s++) in_start[s] = in_start[s - 1] + in[s - 1];
@@ -69,9 +67,10 @@ static PetscErrorCode Distribute(MFGResidents r, const MFGAgentRange *agents) {
   PetscCallMPI(MPI_Alltoallv(send, out, out_start, record, receive, in, in_start, record, world));
   PetscCallMPI(MPI_Type_free(&record));
   PetscCall(PetscFree2(owner, send));
-  PetscCall(MFGAgentsReserve(&r->initial, arrivals));
-  for (int64_t i = 0; i < arrivals; i++) MFGAgentsPut(&r->initial, i, receive + i * words);
-  r->initial.range.count = arrivals;
+  PetscCall(MFGAgentsReserve(mine, arrivals));
+  for (int64_t i = 0; i < arrivals; i++)
+    MFGAgentFromRecord(&mine->range, mine->axis, dim, i, receive + i * words);
+  mine->range.count = arrivals;
   PetscCall(PetscFree(receive));
   PetscCall(PetscFree5(out, in, out_start, in_start, next));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -96,26 +95,44 @@ MFGTravellers MFGTravellersFor(const MFGBlock *whole, const int divisions[MFG_MA
 
 static PetscErrorCode ReserveTravellers(MFGResidents r) {
   MFGTravellers *t = &r->travellers;
+  const MFGMemoryOps *memory = r->backend->memory;
 
   PetscFunctionBeginUser;
-  PetscCall(PetscFree(t->record));
-  PetscCall(PetscMalloc1(t->capacity * (r->grid->box.dim + 1), &t->record));
+  PetscCall(MFGMemoryFree(memory, &t->record));
+  PetscCall(MFGMemoryAllocate(memory, t->capacity * (r->grid->box.dim + 1), sizeof *t->record,
+                              &t->record));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode ReserveAgents(MFGResidents r, int64_t room) {
+  const MFGMemoryOps *memory = r->backend->memory;
+
   PetscFunctionBeginUser;
   if (r->leavers && room <= r->now.room) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(MFGAgentsReserve(&r->now, room));
-  PetscCall(PetscFree(r->leavers));
-  PetscCall(PetscMalloc1(r->now.room + 1, &r->leavers));
+  PetscCall(MFGMemoryFree(memory, &r->leavers));
+  PetscCall(MFGMemoryAllocate(memory, r->now.room + 1, sizeof *r->leavers, &r->leavers));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* So many agents are here, nothing has happened yet. */
+static PetscErrorCode WriteTraffic(MFGResidents r, int64_t here) {
+  const MFGTraffic traffic = {.here = {0, here}};
+
+  PetscFunctionBeginUser;
+  r->now.range.count = here;
+  r->now.range.live = NULL;
+  PetscCall(MFGMemoryCopy(r->backend->memory, 1, sizeof traffic, MFG_COPY_FROM_HOST, &traffic,
+                          r->travellers.traffic));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend,
                                   MFGExchange exchange, const MFGAgentRange *agents, int64_t total,
                                   double deviation, MFGResidents *residents) {
+  const MFGMemoryOps *memory = backend->memory;
   const PetscBool single = (PetscBool)(agents->offset[0] != NULL);
+  MFGAgents mine = MFGAgentsNone(&MFGMemoryOps_Host, &grid->box, single, PETSC_TRUE);
   MFGResidents r;
 
   PetscFunctionBeginUser;
@@ -124,11 +141,17 @@ PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend
   r->backend = backend;
   r->exchange = exchange;
   r->total = total;
-  r->now = r->initial = r->saved =
-      MFGAgentsNone(&MFGMemoryOps_Host, &grid->box, single, PETSC_TRUE);
+  r->now = r->initial = r->saved = MFGAgentsNone(memory, &grid->box, single, PETSC_TRUE);
   r->travellers = MFGTravellersFor(&grid->box, grid->divisions, total, deviation);
   PetscCall(ReserveTravellers(r));
-  PetscCall(Distribute(r, agents));
+  PetscCall(MFGMemoryAllocate(memory, 1, sizeof *r->travellers.traffic, &r->travellers.traffic));
+  PetscCall(Distribute(r, agents, &mine));
+  if (memory->is_host) {
+    r->initial = mine;
+  } else {
+    PetscCall(MFGAgentsCopy(&mine, &r->initial));
+    PetscCall(MFGAgentsDestroy(&mine));
+  }
   PetscCall(ReserveAgents(r, r->initial.range.count + r->initial.range.count / 8 +
                                  r->travellers.capacity));
   PetscCall(MFGResidentsReset(r));
@@ -139,11 +162,13 @@ PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend
 PetscErrorCode MFGResidentsDestroy(MFGResidents *residents) {
   PetscFunctionBeginUser;
   if (!residents || !*residents) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(MFGAgentsDestroy(&(*residents)->now));
-  PetscCall(MFGAgentsDestroy(&(*residents)->initial));
-  PetscCall(MFGAgentsDestroy(&(*residents)->saved));
-  PetscCall(PetscFree((*residents)->travellers.record));
-  PetscCall(PetscFree((*residents)->leavers));
+  MFGResidents r = *residents;
+  PetscCall(MFGAgentsDestroy(&r->now));
+  PetscCall(MFGAgentsDestroy(&r->initial));
+  PetscCall(MFGAgentsDestroy(&r->saved));
+  PetscCall(MFGMemoryFree(r->backend->memory, &r->travellers.record));
+  PetscCall(MFGMemoryFree(r->backend->memory, &r->travellers.traffic));
+  PetscCall(MFGMemoryFree(r->backend->memory, &r->leavers));
   PetscCall(PetscFree(*residents));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -156,6 +181,7 @@ static PetscErrorCode CopyBack(MFGResidents r, const MFGAgents *from) {
   PetscFunctionBeginUser;
   PetscCall(ReserveAgents(r, from->range.count));
   PetscCall(MFGAgentsCopy(from, &r->now));
+  PetscCall(WriteTraffic(r, from->range.count));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -180,47 +206,38 @@ PetscErrorCode MFGResidentsRestore(MFGResidents r) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Leavers become travellers; the last agents fill their places, from the end on. */
-static void Depart(MFGResidents r) {
-  const int dim = r->grid->box.dim;
-  MFGTravellers *t = &r->travellers;
-  const int64_t leaving = r->leavers[0];
-
-  t->count = PetscMin(leaving, t->capacity);
-  t->capacity_wanted = PetscMax(t->capacity_wanted, leaving);
-  for (int64_t j = leaving; j > 0; j--) {
-    const int64_t i = r->leavers[j], last = --r->now.range.count;
-    double record[MFG_MAX_DIM + 1];
-    if (j <= t->count) MFGAgentsGet(&r->now, i, t->record + (j - 1) * (dim + 1));
-    MFGAgentsGet(&r->now, last, record);
-    MFGAgentsPut(&r->now, i, record);
+/* The agents that `span` in the traffic counts: on the host a part of the arrays, elsewhere known
+ * to the device alone. */
+static MFGAgentRange Span(MFGResidents r, const int64_t span[2]) {
+  if (r->backend->memory->is_host) {
+    r->now.range.count = span[1];
+    return MFGAgentsFrom(&r->now, span[0]);
   }
-}
-
-/* Travellers that have come here become agents. */
-static void Arrive(MFGResidents r) {
-  const int dim = r->grid->box.dim;
-  const int64_t room = PetscMin(r->travellers.count, r->now.room - r->now.range.count);
-
-  r->wanted = PetscMax(r->wanted, r->now.range.count + r->travellers.count);
-  for (int64_t i = 0; i < room; i++)
-    MFGAgentsPut(&r->now, r->now.range.count++, r->travellers.record + i * (dim + 1));
-  r->peak = PetscMax(r->peak, r->now.range.count);
+  r->now.range.count = r->now.room;
+  r->now.range.live = span;
+  return r->now.range;
 }
 
 PetscErrorCode MFGResidentsStep(MFGResidents r, MFGScan *scan) {
+  const MFGTransit transit = MFGExchangeTransit(r->exchange, &r->travellers);
+  const MFGTransitOps *ops = r->backend->carrier->transit;
+  MFGTraffic *traffic = r->travellers.traffic;
+  MFGAgentRange room = r->now.range;
+
   PetscFunctionBeginUser;
-  scan->agents = MFGResidentsRange(r);
+  room.count = r->now.room;
+  room.live = NULL;
+  scan->agents = Span(r, traffic->here);
   scan->leavers = r->leavers;
   PetscCall(MFGBackendScan(r->backend, scan));
-  Depart(r);
+  PetscCall(ops->depart(&transit, &room, r->leavers));
   PetscCall(MFGExchangeMigrate(r->exchange, &r->travellers));
-  const int64_t stayed = r->now.range.count;
-  Arrive(r);
-  const MFGAgentRange arrived = MFGAgentsFrom(&r->now, stayed);
+  PetscCall(ops->arrive(&transit, &room));
+  const MFGAgentRange arrived = Span(r, traffic->arrived);
   if (scan->shape.order && arrived.count)
     PetscCall(MFGBackendDeposit(r->backend, &scan->domain, &arrived, &scan->shape, &scan->extent,
                                 scan->moments));
+  (void)Span(r, traffic->here);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -238,11 +255,13 @@ PetscErrorCode MFGResidentsSortInitial(MFGResidents r, MFGSortScratch *scratch) 
 
 PetscErrorCode MFGResidentsCheck(MFGResidents r, PetscBool *redo) {
   MFGTravellers *t = &r->travellers;
-  const int64_t missing = PetscMax(0, r->wanted - r->now.room);
-  int64_t most[MFG_RESIDENTS_CHECKED] = {t->message_wanted, t->capacity_wanted, missing};
+  MFGTraffic seen;
 
   PetscFunctionBeginUser;
-  for (int k = 0; k < MFG_MAX_DIM; k++) most[3 + k] = t->strays[k];
+  PetscCall(MFGMemoryCopy(r->backend->memory, 1, sizeof seen, MFG_COPY_TO_HOST, t->traffic, &seen));
+  int64_t most[MFG_RESIDENTS_CHECKED] = {seen.most_message, seen.most_travelling,
+                                         PetscMax(0, seen.most_here - r->now.room)};
+  for (int k = 0; k < MFG_MAX_DIM; k++) most[3 + k] = seen.strays[k];
   PetscCall(MFGExchangeMax(r->exchange, MFG_RESIDENTS_CHECKED, most));
   *redo = (PetscBool)(most[0] > t->message || most[1] > t->capacity || most[2] > 0);
   if (most[0] > t->message) t->message = most[0] + most[0] / 2;
@@ -254,9 +273,12 @@ PetscErrorCode MFGResidentsCheck(MFGResidents r, PetscBool *redo) {
       *redo = PETSC_TRUE;
     }
   if (*redo) PetscCall(ReserveTravellers(r));
-  if (*redo && missing) PetscCall(ReserveAgents(r, r->wanted + r->wanted / 4));
-  t->message_wanted = t->capacity_wanted = r->wanted = 0;
-  memset(t->strays, 0, sizeof t->strays);
+  if (seen.most_here > r->now.room)
+    PetscCall(ReserveAgents(r, seen.most_here + seen.most_here / 4));
+  if (!*redo) {
+    r->peak = PetscMax(r->peak, seen.most_here);
+    PetscCall(WriteTraffic(r, seen.here[1]));
+  }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

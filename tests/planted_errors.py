@@ -173,7 +173,7 @@ PLANTS = [
      "    s.begin[k] = k < axis ? 0 : width[k];\n"
      "    s.count[k] = k < axis ? s.size[k] : k == axis ? width[k] : box->count[k];",
      "    s.begin[k] = width[k];\n    s.count[k] = k == axis ? width[k] : box->count[k];", "exchange.halo"),
-    ("agents migrate the wrong way", "solvers/exchange.c",
+    ("agents migrate the wrong way", "solvers/backend_jobs.h",
      "if (!periodic) return to > from ? 1 : -1;", "if (!periodic) return to > from ? -1 : 1;", "exchange.halo"),
     ("drift beyond a wall of a box without its sign", "solvers/agent_drift.c",
      "= sign * plane[inside * stride + i];", "= plane[inside * stride + i];", "particles.domain"),
@@ -211,10 +211,10 @@ PLANTS = [
      "x[i] = MFGPositionOf(&axis, offset[i]);", "x[i] += 0 * offset[i];", "particles.single"),
     ("single precision of the coordinate, not the offset", "solvers/particle_point.h",
      "return (float)(x - a->lower);", "return (float)x - (float)a->lower;", "particles.single"),
-    ("travellers in single precision truncated", "solvers/agents.c",
-     "record[k] = MFGAgentPosition(&a->range, &a->axis[k], k, i);",
-     "record[k] = a->single ? (float)MFGAgentPosition(&a->range, &a->axis[k], k, i)\n"
-     "                          : MFGAgentPosition(&a->range, &a->axis[k], k, i);", "particles.domain"),
+    ("travellers in single precision truncated", "solvers/backend_jobs.h",
+     "record[k] = MFGAgentPosition(a, &axis[k], k, i);",
+     "record[k] = a->offset[k] ? (float)MFGAgentPosition(a, &axis[k], k, i)\n"
+     "                           : MFGAgentPosition(a, &axis[k], k, i);", "particles.domain"),
     ("ids stay where they are in a sort", "solvers/backend_cpu_sort.c",
      "  MoveWords(a->count, job->place, job->column, a->id);\n", "", "particles.domain"),
     ("first axis ignored in a sort", "solvers/backend_cpu_sort.c",

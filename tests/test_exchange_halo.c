@@ -40,8 +40,7 @@ static void RimsHoldWhatTheirOwnersHold(void **state) {
     MFGExchange x;
     PetscMPIInt rank;
     CreateGrid(PETSC_COMM_WORLD, &boxes[i], &grid);
-    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGExchangeOps_MPI, &MFGMemoryOps_Host, &grid.box,
-                             grid.divisions, &x));
+    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGCarrier_Host, &grid.box, grid.divisions, &x));
     MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
     const MFGBlock *b = &grid.box;
     MFGHalo halo = {.element = 8, .fields = 3};
@@ -74,10 +73,10 @@ static void RimsHoldWhatTheirOwnersHold(void **state) {
 }
 
 /* Rank r sends 10 + r agents to anywhere. */
-static void Throw(const MFGBlock *b, int rank, MFGTravellers *t) {
+static void Throw(const MFGBlock *b, int rank, const MFGTravellers *t) {
   uint64_t seed = 100 + (uint64_t)rank;
-  t->count = 10 + rank;
-  for (int64_t i = 0; i < t->count; i++) {
+  t->traffic->travelling = 10 + rank;
+  for (int64_t i = 0; i < t->traffic->travelling; i++) {
     double *record = t->record + i * (b->dim + 1);
     const int64_t id = rank * 1000 + i;
     for (int k = 0; k < b->dim; k++)
@@ -89,7 +88,7 @@ static void Throw(const MFGBlock *b, int rank, MFGTravellers *t) {
 /* [agents], [sum of ids], [sum of hashes of the records] over all ranks. */
 static void Tally(int dim, const MFGTravellers *t, int64_t tally[3]) {
   memset(tally, 0, 3 * sizeof *tally);
-  for (int64_t i = 0; i < t->count; i++) {
+  for (int64_t i = 0; i < t->traffic->travelling; i++) {
     const double *record = t->record + i * (dim + 1);
     int64_t id;
     memcpy(&id, record + dim, sizeof id);
@@ -109,11 +108,15 @@ static void AgentsReachTheirBoxesOverAnyDistance(void **state) {
     double record[4 * 400];
     int64_t before[3], after[3];
     CreateGrid(PETSC_COMM_WORLD, &boxes[i], &grid);
-    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGExchangeOps_MPI, &MFGMemoryOps_Host, &grid.box,
-                             grid.divisions, &x));
+    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGCarrier_Host, &grid.box, grid.divisions, &x));
     MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
     MPI_Comm_size(PETSC_COMM_WORLD, &size);
-    MFGTravellers t = {.message = 100, .capacity = 400, .record = record, .rounds = {7, 7, 7}};
+    MFGTraffic traffic = {.travelling = 0};
+    const MFGTravellers t = {.message = 100,
+                             .capacity = 400,
+                             .record = record,
+                             .rounds = {7, 7, 7},
+                             .traffic = &traffic};
     Throw(&grid.box, rank, &t);
     Tally(grid.box.dim, &t, before);
     MFG_OK(MFGExchangeMigrate(x, &t));
@@ -122,8 +125,8 @@ static void AgentsReachTheirBoxesOverAnyDistance(void **state) {
     assert_int_equal(before[0], size * 10 + size * (size - 1) / 2);
     for (int k = 0; k < grid.box.dim; k++) {
       const MFGAxis axis = MFGAxisOf(&grid.box, k);
-      assert_int_equal(t.strays[k], 0);
-      for (int64_t a = 0; a < t.count; a++) {
+      assert_int_equal(traffic.strays[k], 0);
+      for (int64_t a = 0; a < traffic.travelling; a++) {
         double in_cell;
         const int cell = MFGCellOf(&axis, t.record[a * (grid.box.dim + 1) + k], &in_cell);
         assert_in_range(cell, grid.box.start[k], grid.box.start[k] + grid.box.count[k] - 1);
@@ -145,20 +148,22 @@ static void MissingRoomIsTold(void **state) {
   PetscMPIInt rank, size;
   double record[2 * 400];
   CreateGrid(PETSC_COMM_WORLD, &boxes[1], &grid);
-  MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGExchangeOps_MPI, &MFGMemoryOps_Host, &grid.box,
-                           grid.divisions, &x));
+  MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGCarrier_Host, &grid.box, grid.divisions, &x));
   MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  MFGTravellers t = {.message = 2, .capacity = 400, .record = record, .rounds = {1}};
+  MFGTraffic traffic = {.travelling = 0};
+  MFGTravellers t = {
+      .message = 2, .capacity = 400, .record = record, .rounds = {1}, .traffic = &traffic};
   Throw(&grid.box, rank, &t);
   MFG_OK(MFGExchangeMigrate(x, &t));
-  int64_t most[2] = {t.message_wanted, t.strays[0]};
+  int64_t most[2] = {traffic.most_message, traffic.strays[0]};
   MFG_OK(MFGExchangeMax(x, 2, most));
   if (size > 1) assert_true(most[0] > 2);
-  t = (MFGTravellers){.message = 100, .capacity = 400, .record = record};
+  traffic = (MFGTraffic){.travelling = 0};
+  t = (MFGTravellers){.message = 100, .capacity = 400, .record = record, .traffic = &traffic};
   Throw(&grid.box, rank, &t);
   MFG_OK(MFGExchangeMigrate(x, &t));
-  most[0] = t.strays[0];
+  most[0] = traffic.strays[0];
   MFG_OK(MFGExchangeMax(x, 1, most));
   assert_int_equal(most[0] > 0, size > 1);
   MFG_OK(MFGExchangeDestroy(&x));

@@ -59,8 +59,8 @@ static void CheckSort(const MFGBackend *backend, const MFGBlock *b, int64_t coun
       const int64_t was = (agents.range.id[i] - 7) / 3;
       double now[4], then[4];
       assert_true(agents.range.id[i] == 7 + 3 * was && was >= 0 && was < count && !seen[was]++);
-      MFGAgentsGet(&agents, i, now);
-      MFGAgentsGet(&before, was, then);
+      MFGAgentToRecord(&agents.range, agents.axis, agents.dim, i, now);
+      MFGAgentToRecord(&before.range, before.axis, before.dim, was, then);
       assert_memory_equal(now, then, (b->dim + 1) * sizeof *now);
       if (i == 0) continue;
       const int64_t here = Cell(b, &agents, i), last = Cell(b, &agents, i - 1);
