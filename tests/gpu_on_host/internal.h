@@ -88,8 +88,17 @@ void Drain();
 cudaError_t RefuseInCapture();
 /* The same for a call that concerns one stream. */
 cudaError_t RefuseInCapture(cudaStream_t stream);
-/* Streams, events and graphs that were not destroyed. */
+/* Waits, and meanwhile does what devices do by themselves for each other: NCCL's calls. */
+void WaitFor(const std::function<bool()> &done);
+/* Whether there are any; one more step of each. */
+bool CollectivesPending();
+void Progress();
+/* Communicators that are being made. */
+bool CommunicatorsPending();
+void ProgressCommunicators();
+/* Streams, events and graphs, and communicators, that were not destroyed. */
 int ObjectsAlive();
+int CommunicatorsAlive();
 void AddCounts(MFGStandinCounts &to, const MFGStandinCounts &cost);
 
 /* Runs all threads of a launch. */

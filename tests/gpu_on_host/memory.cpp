@@ -143,7 +143,7 @@ void ReportLeaks() {
     Fail("%lld allocations of pinned memory, %lld bytes, were never freed", (long long)count,
          (long long)bytes);
   if (const int alive = ObjectsAlive())
-    Fail("%d streams, events or graphs were never destroyed", alive);
+    Fail("%d streams, events, graphs or communicators were never destroyed", alive);
 }
 
 /* Where the process ends in order; after an error what is left says nothing. */

@@ -130,21 +130,20 @@ bool AdvanceAll() {
   return all;
 }
 
-/* What a device does by itself while the host waits for something else. */
 void ProgressCollectives() {
   for (auto &s : TheDevice().streams)
     for (auto i = s->queue.rbegin(); i != s->queue.rend(); ++i)
-      if (i->kind == Kind::Collective || i->kind == Kind::Graph) {
+      if (i->kind == Kind::Collective) {
         Advance(s.get(), i->sequence);
         break;
       }
 }
 
-template <class F> void WaitUntil(F done) {
+template <class F> void WaitForWork(F done) {
   Access access;
   Counts().synchronizations++;
   while (!done()) {
-    ProgressCollectives();
+    Progress();
     sched_yield();
   }
 }
@@ -386,17 +385,37 @@ cudaError_t Enqueue(cudaStream_t stream, Kind kind, const MFGStandinCounts &cost
   return cudaSuccess;
 }
 
+void Progress() {
+  Access access;
+  ProgressCommunicators();
+  ProgressCollectives();
+}
+
+void WaitFor(const std::function<bool()> &done) {
+  while (!done()) {
+    if (CollectivesPending()) Progress();
+    sched_yield();
+  }
+}
+
+bool CollectivesPending() {
+  for (auto &s : TheDevice().streams)
+    for (const Operation &operation : s->queue)
+      if (operation.kind == Kind::Collective) return true;
+  return CommunicatorsPending();
+}
+
 void Drain(cudaStream_t stream) {
   cudaStream *s = Find(stream);
-  WaitUntil([s] { return Advance(s, UINT64_MAX); });
+  WaitForWork([s] { return Advance(s, UINT64_MAX); });
 }
 
 void Drain() {
-  WaitUntil(AdvanceAll);
+  WaitForWork(AdvanceAll);
 }
 
 int ObjectsAlive() {
-  int alive = TheDevice().graphs - 1; /* the legacy stream is nobody's */
+  int alive = TheDevice().graphs + CommunicatorsAlive() - 1; /* the legacy stream is nobody's */
   for (auto &s : TheDevice().streams) alive += s->alive;
   for (auto &e : TheDevice().events) alive += e->alive;
   return alive;
@@ -521,7 +540,7 @@ cudaError_t cudaDeviceSynchronize(void) {
 static cudaError_t Query(cudaStream *s, uint64_t sequence) {
   if (s->queue.empty() || s->queue.front().sequence > sequence) return cudaSuccess;
   Access access;
-  ProgressCollectives();
+  Progress();
   if (s->queue.empty() || !Advance(s, s->queue.front().sequence)) sched_yield();
   return cudaErrorNotReady;
 }
@@ -593,7 +612,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const cudaEvent *e = Find(event);
   if (!e) return Result(cudaErrorInvalidResourceHandle);
   if (e->capture) return Result(Lose(*e->capture, cudaErrorCapturedEvent));
-  for (const Ticket &t : e->recorded) WaitUntil([t] { return Advance(t.stream, t.sequence); });
+  for (const Ticket &t : e->recorded) WaitForWork([t] { return Advance(t.stream, t.sequence); });
   return cudaSuccess;
 }
 
@@ -708,7 +727,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   if (const cudaError_t error = DeviceError()) return Result(error);
   MFGStandinCounts cost = {.graph_launches = 1};
   for (const Node &node : *exec->nodes) AddCounts(cost, node.cost);
-  return Result(Enqueue(stream, Kind::Graph, cost, WorkOf(exec->nodes)));
+  const Kind kind = cost.collectives ? Kind::Collective : Kind::Graph;
+  return Result(Enqueue(stream, kind, cost, WorkOf(exec->nodes)));
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {

@@ -1,0 +1,28 @@
+# The host stand-in of CUDA and NCCL itself: tests/gpu_on_host/README.md
+foreach(test runtime faults)
+  set_source_files_properties(gpu_on_host/test_${test}.cu PROPERTIES LANGUAGE CXX)
+  add_executable(test_gpu_on_host_${test} gpu_on_host/test_${test}.cu)
+  target_link_libraries(test_gpu_on_host_${test} PRIVATE gpu_on_host_runtime PkgConfig::CMOCKA)
+  add_test(NAME gpu_on_host.${test}.standin.np1 COMMAND test_gpu_on_host_${test})
+  set_tests_properties(gpu_on_host.${test}.standin.np1 PROPERTIES PROCESSORS 1 TIMEOUT 120 LABELS "gpu;unit")
+endforeach()
+
+add_executable(test_gpu_on_host_nccl gpu_on_host/test_nccl.c)
+target_link_libraries(test_gpu_on_host_nccl PRIVATE gpu_on_host_runtime PkgConfig::PETSC PkgConfig::CMOCKA)
+# mfg_nccl_test(<property> <ranks> [argument] [environment...])
+function(mfg_nccl_test property np argument)
+  set(test gpu_on_host.${property}.standin.np${np})
+  add_test(NAME ${test}
+    COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${np} $<TARGET_FILE:test_gpu_on_host_nccl> ${argument})
+  set_tests_properties(${test} PROPERTIES PROCESSORS ${np} TIMEOUT 60 LABELS "gpu;unit;parallel" ENVIRONMENT "${ARGN}")
+endfunction()
+foreach(np 1 2 3 4)
+  mfg_nccl_test(nccl ${np} "")
+endforeach()
+mfg_nccl_test(nccl_early 3 "" MFG_STANDIN_SEED=1)
+mfg_nccl_test(shared_device 2 shared MFG_STANDIN_SHARED_DEVICE=1)
+mfg_nccl_test(hang 2 hang MFG_STANDIN_DEATH=1:2:hang)
+mfg_nccl_test(remote_error 2 error MFG_STANDIN_DEATH=1:2:error)
+set_tests_properties(gpu_on_host.hang.standin.np2 PROPERTIES PASS_REGULAR_EXPRESSION "rank 0: no answer")
+set_tests_properties(gpu_on_host.remote_error.standin.np2 PROPERTIES
+  PASS_REGULAR_EXPRESSION "rank 0: remote process exited")
