@@ -107,10 +107,7 @@ static PetscErrorCode MoveAgents(MFGEquilibrium e, MFGIteration *it) {
                               MFGEquilibriumDrift, e, e->phi, e->statistics));
   PetscCall(PetscTime(&end));
   const MFGExchangeBytes after = MFGParticlesBytesMoved(e->particles);
-  it->bytes = (MFGExchangeBytes){.halo = after.halo - before.halo,
-                                 .migration = after.migration - before.migration,
-                                 .reduction = after.reduction - before.reduction,
-                                 .gather = after.gather - before.gather};
+  it->bytes = MFGExchangeBytesSum(after, -1, before);
   it->imbalance = MFGParticlesImbalance(e->particles);
   it->seconds_density = MFGDensityPlanSeconds(e->plan) - density_before;
   it->seconds_agents = end - start - e->drift_seconds - it->seconds_density;

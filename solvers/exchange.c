@@ -88,6 +88,21 @@ MFGExchangeBytes MFGExchangeBytesMoved(MFGExchange x) {
   return x->bytes;
 }
 
+MFGExchangeBytes MFGExchangeBytesSum(MFGExchangeBytes a, int sign, MFGExchangeBytes b) {
+  return (MFGExchangeBytes){.halo = a.halo + sign * b.halo,
+                            .migration = a.migration + sign * b.migration,
+                            .reduction = a.reduction + sign * b.reduction,
+                            .gather = a.gather + sign * b.gather};
+}
+
+PetscBool MFGExchangeRecordable(MFGExchange x) {
+  return x->ops->recordable;
+}
+
+void MFGExchangeCount(MFGExchange x, const MFGExchangeBytes *bytes) {
+  x->bytes = MFGExchangeBytesSum(x->bytes, 1, *bytes);
+}
+
 void MFGExchangeCountGather(MFGExchange x, int64_t bytes) {
   x->bytes.gather += bytes;
 }

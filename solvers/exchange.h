@@ -15,6 +15,7 @@ typedef struct MFGExchange_ *MFGExchange;
  * order with that of the memory. `context` is what create made. */
 typedef struct MFGExchangeOps_ {
   const char *name;
+  PetscBool recordable; /* sum and swap may be part of a recording of the memory */
   /* Collective on comm, which is borrowed like the memory. */
   PetscErrorCode (*create)(MPI_Comm comm, const MFGMemoryOps *memory, void **context);
   PetscErrorCode (*destroy)(void *context);
@@ -68,6 +69,12 @@ PetscErrorCode MFGExchangeCreate(MPI_Comm comm, const MFGCarrier *carrier, const
                                  const int divisions[MFG_MAX_DIM], MFGExchange *exchange);
 PetscErrorCode MFGExchangeDestroy(MFGExchange *exchange);
 MFGExchangeBytes MFGExchangeBytesMoved(MFGExchange exchange);
+/* a + sign b. */
+MFGExchangeBytes MFGExchangeBytesSum(MFGExchangeBytes a, int sign, MFGExchangeBytes b);
+/* Sums and swaps may be part of a recording (solvers/recording.h). */
+PetscBool MFGExchangeRecordable(MFGExchange exchange);
+/* Counts bytes that a replayed recording moved. */
+void MFGExchangeCount(MFGExchange exchange, const MFGExchangeBytes *bytes);
 /* Counts a gather of fields that the grid has done. */
 void MFGExchangeCountGather(MFGExchange exchange, int64_t bytes);
 

@@ -17,6 +17,13 @@ typedef struct {
   PetscErrorCode (*zero)(void *memory, size_t bytes);
   PetscErrorCode (*copy)(void *to, const void *from, size_t bytes, MFGCopyDirection direction);
   PetscErrorCode (*synchronize)(void); /* waits for all work; NULL: none is ever pending */
+  /* Work asked for between begin and end is recorded and not done; replay does it in one call, as
+   * often as wanted. Nothing may be allocated or copied to or from the host in between. NULL: not
+   * to be had. */
+  PetscErrorCode (*record_begin)(void);
+  PetscErrorCode (*record_end)(void **recording);
+  PetscErrorCode (*replay)(void *recording);
+  PetscErrorCode (*forget)(void *recording);
   /* Bytes that can still be had; NULL: as many as the system gives. */
   PetscErrorCode (*available)(size_t *bytes);
 } MFGMemoryOps;

@@ -3,10 +3,17 @@
 #include "solvers/agents.h"
 #include "solvers/exchange.h"
 #include "solvers/kde_point.h"
+#include "solvers/recording.h"
 #include "solvers/residents.h"
 
 /* m0 is turned into integers with this sum, to about one unit per cell. */
 #define SAMPLING_WEIGHT 0x1p50
+
+/* The steps of a chunk, and what they send. */
+typedef struct {
+  MFGRecording steps;
+  MFGExchangeBytes bytes;
+} RecordedChunk;
 
 struct MFGParticles_ {
   const MFGGrid *grid;       /* borrowed */
@@ -27,6 +34,8 @@ struct MFGParticles_ {
   int64_t *moments, *marginals;
   double *density;
   int64_t moments_size, marginals_size, density_size;
+  RecordedChunk *chunk; /* owned; [chunks]; domain decomposition on a device */
+  int chunks;
 };
 
 static PetscErrorCode CheckSpec(const MFGGrid *grid, const MFGParticlesSpec *spec) {
@@ -143,6 +152,19 @@ PetscErrorCode MFGParticlesCreate(const MFGGrid *grid, const MFGBackend *backend
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Room for recordings of so many chunks; those there were are forgotten where the number changes.
+ */
+static PetscErrorCode ReserveChunks(MFGParticles p, int chunks) {
+  PetscFunctionBeginUser;
+  if (chunks == p->chunks) PetscFunctionReturn(PETSC_SUCCESS);
+  for (int i = 0; i < p->chunks; i++)
+    PetscCall(MFGRecordingDestroy(p->backend->memory, &p->chunk[i].steps));
+  PetscCall(PetscFree(p->chunk));
+  PetscCall(PetscCalloc1(chunks, &p->chunk));
+  p->chunks = chunks;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGParticlesDestroy(MFGParticles *particles) {
   PetscFunctionBeginUser;
   if (!particles || !*particles) PetscFunctionReturn(PETSC_SUCCESS);
@@ -150,6 +172,7 @@ PetscErrorCode MFGParticlesDestroy(MFGParticles *particles) {
   PetscCall(MFGAgentsDestroy(&p->now));
   PetscCall(MFGAgentsDestroy(&p->initial));
   PetscCall(MFGSortScratchDestroy(&p->scratch));
+  PetscCall(ReserveChunks(p, 0));
   PetscCall(MFGResidentsDestroy(&p->residents));
   if (p->fields != p->exchange) PetscCall(MFGExchangeDestroy(&p->fields));
   PetscCall(MFGExchangeDestroy(&p->exchange));
@@ -171,10 +194,7 @@ MFGExchangeBytes MFGParticlesBytesMoved(MFGParticles p) {
   const MFGExchangeBytes a = MFGExchangeBytesMoved(p->exchange),
                          f = MFGExchangeBytesMoved(p->fields);
   if (p->fields == p->exchange) return a;
-  return (MFGExchangeBytes){.halo = a.halo + f.halo,
-                            .migration = a.migration + f.migration,
-                            .reduction = a.reduction + f.reduction,
-                            .gather = a.gather + f.gather};
+  return MFGExchangeBytesSum(a, 1, f);
 }
 
 /* One sweep: what its chunks share. */
@@ -185,6 +205,7 @@ typedef struct {
   void *context;
   MFGScan scan;
   int sort_every;                  /* steps; 0: never */
+  int chunk;                       /* steps */
   int halo[MFG_MAX_DIM];           /* cells that the moments of a box reach beyond it; domain */
   MFGExtent extent;                /* of the moments of a level */
   int64_t field;                   /* integers of one level's moments */
@@ -310,27 +331,82 @@ static PetscErrorCode Evaluate(Sweep *s, int first, int count, int64_t *moments)
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Steps begin .. end - 1 of agents that migrate after each, again and again until all buffers were
- * large enough. */
-static PetscErrorCode ScanResidents(Sweep *s, int begin, int end, int64_t *moments) {
+/* Steps begin .. end - 1 of a sweep. */
+typedef struct {
+  Sweep *sweep;
+  int begin, end;
+  int64_t *moments;
+} Steps;
+
+static PetscErrorCode StepResidents(void *context) {
+  const Steps *steps = context;
+  Sweep *s = steps->sweep;
   const MFGParticles p = s->particles;
   const MFGExtent rim = MFGBlockWidened(&p->grid->box, (int[3]){1, 1, 1});
   const int64_t drift = p->domain.dim * MFGExtentCells(&rim);
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGMemoryZero(p->backend->memory, (steps->end - steps->begin) * s->field,
+                          sizeof *steps->moments, steps->moments));
+  for (int n = steps->begin; n < steps->end; n++) {
+    if (n && s->sort_every && n % s->sort_every == 0)
+      PetscCall(MFGResidentsSort(p->residents, &p->scratch));
+    s->scan.level_begin = n;
+    s->scan.level_end = n + 1;
+    s->scan.drift = p->drift.values + (n - steps->begin) * drift;
+    s->scan.moments = steps->moments + (n - steps->begin) * s->field;
+    PetscCall(MFGResidentsStep(p->residents, &s->scan));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Recorded where the device can: the steps then depend on nothing but what the keys say. */
+static PetscErrorCode RunSteps(const Steps *steps) {
+  Sweep *s = steps->sweep;
+  const MFGParticles p = s->particles;
+  const MFGMomentShape *shape = &s->scan.shape;
+  RecordedChunk *chunk = &p->chunk[steps->begin / s->chunk];
+  const MFGExchangeBytes before = MFGExchangeBytesMoved(p->exchange);
+  const int64_t key[MFG_RECORDING_KEYS] = {MFGResidentsChanges(p->residents),
+                                           (intptr_t)p->drift.values,
+                                           (intptr_t)steps->moments,
+                                           (intptr_t)p->scratch.place,
+                                           steps->begin,
+                                           steps->end,
+                                           s->sort_every,
+                                           s->scan.key.iteration,
+                                           s->field,
+                                           shape->order,
+                                           shape->halvings[0],
+                                           shape->halvings[1],
+                                           shape->halvings[2],
+                                           s->halo[0],
+                                           s->halo[1],
+                                           s->halo[2]};
+  PetscBool replayed;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGRecordingRun(p->backend->memory, &chunk->steps, key, StepResidents, (void *)steps,
+                            &replayed));
+  if (replayed)
+    MFGExchangeCount(p->exchange, &chunk->bytes);
+  else
+    chunk->bytes = MFGExchangeBytesSum(MFGExchangeBytesMoved(p->exchange), -1, before);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Agents that migrate after each step, again and again until all buffers were large enough. */
+static PetscErrorCode ScanResidents(Sweep *s, int begin, int end, int64_t *moments) {
+  const MFGParticles p = s->particles;
+  Steps steps = {s, begin, end, moments};
   PetscBool redo = PETSC_TRUE;
 
   PetscFunctionBeginUser;
   while (redo) {
-    PetscCall(
-        MFGMemoryZero(p->backend->memory, (end - begin) * s->field, sizeof *moments, moments));
-    for (int n = begin; n < end; n++) {
-      if (n && s->sort_every && n % s->sort_every == 0)
-        PetscCall(MFGResidentsSort(p->residents, &p->scratch));
-      s->scan.level_begin = n;
-      s->scan.level_end = n + 1;
-      s->scan.drift = p->drift.values + (n - begin) * drift;
-      s->scan.moments = moments + (n - begin) * s->field;
-      PetscCall(MFGResidentsStep(p->residents, &s->scan));
-    }
+    if (MFGExchangeRecordable(p->exchange))
+      PetscCall(RunSteps(&steps));
+    else
+      PetscCall(StepResidents(&steps));
     PetscCall(MFGResidentsCheck(p->residents, &redo));
     if (redo) PetscCall(MFGResidentsRestore(p->residents));
   }
@@ -463,6 +539,8 @@ PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t i
   const int chunk = MFGSweepChunk(&layout, MFGDensityPlanMethod(plan));
   PetscCall(MFGMemoryReserve(p->backend->memory, (chunk + 1) * s.field, sizeof *p->moments,
                              &p->moments_size, &p->moments));
+  s.chunk = chunk;
+  PetscCall(ReserveChunks(p, (p->spec.steps - 1) / chunk + 1));
   s.sort_every = MFGSweepSortEvery(&layout);
   if (s.sort_every) PetscCall(SortInitial(p));
   PetscCall(Rewind(p));

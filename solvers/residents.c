@@ -5,6 +5,7 @@ struct MFGResidents_ {
   const MFGBackend *backend;
   MFGExchange exchange;
   int64_t total, peak;           /* peak: most agents here */
+  int64_t changes;               /* of arrays and messages */
   MFGAgents now, initial, saved; /* saved: only once Save was called; else initial serves */
   PetscBool has_saved;
   MFGTravellers travellers; /* record and traffic owned, in the backend's memory like all arrays */
@@ -98,6 +99,7 @@ static PetscErrorCode ReserveTravellers(MFGResidents r) {
   const MFGMemoryOps *memory = r->backend->memory;
 
   PetscFunctionBeginUser;
+  r->changes++;
   PetscCall(MFGMemoryFree(memory, &t->record));
   PetscCall(MFGMemoryAllocate(memory, t->capacity * (r->grid->box.dim + 1), sizeof *t->record,
                               &t->record));
@@ -109,6 +111,7 @@ static PetscErrorCode ReserveAgents(MFGResidents r, int64_t room) {
 
   PetscFunctionBeginUser;
   if (r->leavers && room <= r->now.room) PetscFunctionReturn(PETSC_SUCCESS);
+  r->changes++;
   PetscCall(MFGAgentsReserve(&r->now, room));
   PetscCall(MFGMemoryFree(memory, &r->leavers));
   PetscCall(MFGMemoryAllocate(memory, r->now.room + 1, sizeof *r->leavers, &r->leavers));
@@ -171,6 +174,10 @@ PetscErrorCode MFGResidentsDestroy(MFGResidents *residents) {
   PetscCall(MFGMemoryFree(r->backend->memory, &r->leavers));
   PetscCall(PetscFree(*residents));
   PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+int64_t MFGResidentsChanges(MFGResidents r) {
+  return r->changes;
 }
 
 MFGAgentRange MFGResidentsRange(MFGResidents r) {

@@ -20,7 +20,11 @@ PetscErrorCode MFGResidentsDestroy(MFGResidents *residents);
 MFGTravellers MFGTravellersFor(const MFGBlock *whole, const int divisions[MFG_MAX_DIM],
                                int64_t agents, double deviation);
 
-/* The agents here now; borrowed until the next step. */
+/* How often arrays or messages have changed: what was recorded before may not be replayed. */
+int64_t MFGResidentsChanges(MFGResidents residents);
+
+/* The agents here now; borrowed until the next step. Not before MFGResidentsCheck after steps: on a
+ * device only then it is known how many there are. */
 MFGAgentRange MFGResidentsRange(MFGResidents residents);
 
 /* Back to where they were at Create, or at the last Save. */
