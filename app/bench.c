@@ -69,7 +69,8 @@ static PetscErrorCode BackwardSource(void *context, int level, double *source) {
   const MFGProblem *p = b->problem;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGCostEvaluate(&p->grid, p->backend, &p->spec.running, level, b->m, source));
+  PetscCall(MFGCostEvaluate(&p->grid, MFGBackendOnHost(p->backend), &p->spec.running, level, b->m,
+                            source));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -101,7 +102,7 @@ static PetscErrorCode TimeBackward(MPI_Comm comm, const MFGProblem *p, PetscBool
                            .drift = s->drift};
 
   PetscFunctionBeginUser;
-  PetscCall(MFGHJBCreate(&p->grid, p->backend, &spec, &b->hjb));
+  PetscCall(MFGHJBCreate(&p->grid, MFGBackendOnHost(p->backend), &spec, &b->hjb));
   if (once) {
     PetscCall(TimeOnce(comm, BackwardWork, b, &timing->first));
     timing->later = timing->first;
@@ -143,7 +144,8 @@ static PetscErrorCode BenchHJBCase(MPI_Comm comm, const BackwardCase *row) {
   b.problem = &c.problem;
   PetscCall(PetscMalloc3(owned, &b.m, owned, &b.terminal, (s->steps + 1) * owned, &b.U));
   PetscCall(MFGGridRestrict(&c.problem.grid, 1, c.problem.initial_density, b.m));
-  PetscCall(MFGCostEvaluate(&c.problem.grid, c.problem.backend, &s->terminal, 0, b.m, b.terminal));
+  PetscCall(MFGCostEvaluate(&c.problem.grid, MFGBackendOnHost(c.problem.backend), &s->terminal, 0,
+                            b.m, b.terminal));
   if (row->plain && row->cycles) {
     PetscCall(PetscOptionsSetValue(NULL, "-hjb_mat_type", "aij"));
     PetscCall(TimeBackward(comm, &c.problem, large, &b, &plain));

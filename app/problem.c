@@ -270,8 +270,8 @@ static PetscErrorCode Diagnose(const MFGProblem *p, MFGEquilibrium e, MFGSolutio
     PetscCall(PetscMalloc1(levels * dim * owned, &s->control));
     PetscCall(MFGEquilibriumControl(e, 0, levels, s->U, s->control));
   }
-  PetscCall(
-      MFGSeriesCreate(&p->grid, p->backend, &p->spec, e, s->M, s->U, s->statistics, &s->series));
+  PetscCall(MFGSeriesCreate(&p->grid, MFGBackendOnHost(p->backend), &p->spec, e, s->M, s->U,
+                            s->statistics, &s->series));
   s->samples = PetscMin(p->config->output.particles, p->spec.agents);
   if (s->samples) {
     PetscCall(PetscMalloc2(levels * s->samples * dim, &s->path, s->samples, &s->id));

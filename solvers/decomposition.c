@@ -26,6 +26,15 @@ static double MemoryBytes(const MFGSweepLayout *l, const MFGBlock *box) {
   return 8 * (cells * (numbers + dim) + (double)MFGBlockOwned(box) * numbers);
 }
 
+/* Drift of a step to the backend's memory and density of a level from it. */
+static double StagedBytes(const MFGSweepLayout *l, const MFGBlock *box) {
+  const int dim = l->whole.dim;
+  const MFGExtent rim = MFGBlockWidened(box, (int[3]){1, 1, 1});
+  const int64_t drift =
+      l->decomposition == MFG_DECOMPOSITION_REPLICATED ? MFGBlockCells(box) : MFGExtentCells(&rim);
+  return 8. * (double)(dim * drift + (dim == 1 ? MFGBlockCells(box) : MFGBlockOwned(box)));
+}
+
 static double Ranks(const MFGSweepLayout *l) {
   return (double)l->divisions[0] * l->divisions[1] * l->divisions[2];
 }
@@ -71,9 +80,11 @@ double MFGDecompositionSeconds(const MFGSweepLayout *l, MFGDecomposition decompo
                                    : imbalance * share * h->resident_seconds +
                                          axes * h->message_seconds + h->call_seconds;
   const MFGBlock *evaluated = replicated && dim == 1 ? &l->whole : &box;
+  const double staged =
+      h->stage_bandwidth > 0 ? StagedBytes(&layout, &box) / h->stage_bandwidth : 0;
   return levels * (agents +
                    MFGConvolutionProducts(evaluated, &l->shape, l->radius) * h->product_seconds +
-                   MemoryBytes(&layout, &box) / h->memory_bandwidth + h->call_seconds) +
+                   MemoryBytes(&layout, &box) / h->memory_bandwidth + staged + h->call_seconds) +
          (reduced / h->reduce_bandwidth + sent / h->swap_bandwidth) / l->steps;
 }
 

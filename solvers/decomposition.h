@@ -26,8 +26,9 @@ MFGDecompositionModel MFGDecompositionChoose(const MFGSweepLayout *layout, const
  *   domain      S imbalance resident + products product + (halo + migration + gather) / swap
  *                 + axes message
  *
- * and for both the bytes of moments and drift over the memory bandwidth. S: agents per rank; bytes
- * as MFGSweepBytes counts them; level 0 counts as a step. */
+ * and for both the bytes of moments and drift over the memory bandwidth, and where the backend's
+ * memory is not the host's those of drift and density over that of copies between the two. S:
+ * agents per rank; bytes as MFGSweepBytes counts them; level 0 counts as a step. */
 double MFGDecompositionSeconds(const MFGSweepLayout *layout, MFGDecomposition decomposition,
                                double imbalance, const MFGHints *hints);
 

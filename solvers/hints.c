@@ -354,6 +354,33 @@ PetscErrorCode MFGHintsMemory(MPI_Comm comm, const MFGMemoryOps *memory, int64_t
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode StageWork(void *context, double *seconds) {
+  const Copy *c = context;
+
+  PetscFunctionBeginUser;
+  const double start = MPI_Wtime();
+  PetscCall(MFGMemoryCopy(c->memory, c->bytes, 1, MFG_COPY_FROM_HOST, c->from, c->to));
+  PetscCall(MFGMemoryCopy(c->memory, c->bytes, 1, MFG_COPY_TO_HOST, c->to, c->from));
+  *seconds = MPI_Wtime() - start;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode MeasureStage(MPI_Comm comm, const MFGMemoryOps *memory, double *bandwidth) {
+  Copy c = {.memory = memory, .bytes = COPY_BYTES};
+  double seconds;
+
+  PetscFunctionBeginUser;
+  *bandwidth = 0;
+  if (memory->is_host) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(PetscCalloc1(c.bytes, &c.from));
+  PetscCall(MFGMemoryAllocate(memory, c.bytes, 1, &c.to));
+  PetscCall(Shortest(comm, StageWork, &c, &seconds));
+  *bandwidth = 2. * (double)c.bytes / seconds;
+  PetscCall(MFGMemoryFree(memory, &c.to));
+  PetscCall(PetscFree(c.from));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 /* Messages round a ring of all ranks, or sums over them. */
 typedef struct {
   const MFGExchangeOps *ops;
@@ -431,6 +458,7 @@ PetscErrorCode MFGHintsMeasure(MPI_Comm comm, const MFGBackend *backend, const M
   for (int k = 0; k < MFG_MAX_DIM; k++) rim[k] = l->divisions[k] > 1 ? l->radius[k] : 0;
   PetscCall(MeasureCall(comm, backend, l, &h->call_seconds));
   PetscCall(MFGHintsMemory(comm, backend->memory, COPY_BYTES, &h->memory_bandwidth));
+  PetscCall(MeasureStage(comm, backend->memory, &h->stage_bandwidth));
   PetscCall(MeasureAgents(comm, backend, &replicated, &l->whole, NULL, &h->agent_seconds,
                           &h->deposit_seconds));
   PetscCall(MeasureAgents(comm, backend, &domain, &box, rim, &h->resident_seconds, NULL));

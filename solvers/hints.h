@@ -13,9 +13,10 @@ typedef struct {
   double resident_seconds; /* in a box, one step at a time, looking for who left */
   double
       deposit_seconds; /* of an agent's deposit alone, on the whole grid, in the order of t = 0 */
-  double product_seconds;  /* of a multiplication and addition in a convolution */
-  double message_seconds;  /* of a smallest swap with both neighbours */
-  double swap_bandwidth;   /* bytes/s that a rank sends in large swaps */
+  double product_seconds; /* of a multiplication and addition in a convolution */
+  double message_seconds; /* of a smallest swap with both neighbours */
+  double swap_bandwidth;  /* bytes/s that a rank sends in large swaps */
+  double stage_bandwidth; /* bytes/s of a copy to the host's memory and back; 0: it is the host's */
   double reduce_bandwidth; /* bytes/s of a sum of B bytes over R ranks: 2 (R - 1) / R B / seconds */
   PetscBool network_stated; /* one rank has no network: the figures of MFGHintsNetwork stand in */
 } MFGHints;

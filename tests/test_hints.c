@@ -43,6 +43,7 @@ static void TestMeasured(void **state) {
   MPI_Bcast(first, 9, MPI_DOUBLE, 0, PETSC_COMM_WORLD);
   assert_memory_equal(first, figure, sizeof first);
   assert_int_equal(h.network_stated, size == 1);
+  assert_true(h.stage_bandwidth == 0);
 }
 
 /* Costs of agents alone are equal in both; domain pays one message a step, replicated the sum of
@@ -66,6 +67,15 @@ static void TestCrossover(void **state) {
     MFG_ASSERT_NEAR(m.seconds[0], 1.1 * (AGENTS / 2 * 1e-7 + sum), 1e-12);
     MFG_ASSERT_NEAR(m.seconds[1], 1.1 * (AGENTS / 2 * 1e-7 + h.message_seconds), 1e-12);
   }
+  /* A device's memory at 1 GB/s: two components of drift on the grid or on 34 x 66 cells there, and
+   * a density of 32 x 64 cells back. */
+  const MFGHints device = {.memory_bandwidth = INFINITY,
+                           .stage_bandwidth = 1e9,
+                           .swap_bandwidth = INFINITY,
+                           .reduce_bandwidth = INFINITY};
+  const MFGDecompositionModel staged = MFGDecompositionChoose(&l, m0, &device);
+  MFG_ASSERT_NEAR(staged.seconds[0], 1.1 * 8e-9 * (2 * 64 * 64 + 32 * 64), 1e-12);
+  MFG_ASSERT_NEAR(staged.seconds[1], 1.1 * 8e-9 * (2 * 34 * 66 + 32 * 64), 1e-12);
   assert_int_equal(MFGDecompositionChoose(&l, m0, NULL).choice, MFG_DECOMPOSITION_REPLICATED);
 }
 
