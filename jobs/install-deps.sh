@@ -10,6 +10,7 @@ set -euo pipefail
 
 petsc_version=3.26.1
 petsc_oldest=3.24
+cuda_tools_version=13.5.37 # reads what older and equal toolkits compiled
 petsc_sha256=a4dc46c1b4403545ac2274741ce10801366c4a9a7b2683b678d18f6663b93496
 HOME=${HOME:-~}
 cache=${NASHFLOW_DEPS:-${XDG_CACHE_HOME:-$HOME/.cache}/nashflow}
@@ -197,6 +198,29 @@ install_slurm() {
   done
 }
 
+# ---- tools that read compiled kernels ----
+
+# cuobjdump and nvdisasm, which a small CUDA toolkit lacks, from their wheels (5 MB). A test skips
+# without them, so that nothing here ends the installation.
+install_cuda_tools() {
+  local toolkit tools=$cache/cuda-tools-$cuda_tools_version stage python=/usr/bin/python3 wheel
+  toolkit=$(cuda_dir)
+  if [ -z "$toolkit" ] || [ -x "$tools/bin/nvdisasm" ]; then return; fi
+  if [ -x "$toolkit/bin/cuobjdump" ] && [ -x "$toolkit/bin/nvdisasm" ]; then return; fi
+  if ! { mkdir -p "$cache" && stage=$(mktemp -d "$cache/tools.XXXXXX"); }; then return; fi
+  say "cuobjdump and nvdisasm $cuda_tools_version for the test of compiled kernels"
+  if "$python" -m pip download -q --disable-pip-version-check --no-deps --dest "$stage" \
+    "nvidia-cuda-cuobjdump==$cuda_tools_version" "nvidia-cuda-nvdisasm==$cuda_tools_version" >&2 &&
+    for wheel in "$stage"/*.whl; do "$python" -m zipfile -e "$wheel" "$stage" || break; done &&
+    chmod +x "$stage"/nvidia/cu13/bin/*; then
+    rm -rf "$tools"
+    mv "$stage/nvidia/cu13" "$tools"
+  else
+    say "warning: they cannot be had; that test will be skipped"
+  fi
+  rm -rf "$stage"
+}
+
 # ---- the build of PETSc ----
 
 fetch_petsc() { # <directory>: leaves petsc-<version>.tar.gz there, checked
@@ -286,6 +310,7 @@ main() {
       say "PETSc $petsc_version: installed in $prefix"
     fi
   fi
+  install_cuda_tools
   say "done in $SECONDS s"
 }
 

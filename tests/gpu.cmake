@@ -26,3 +26,10 @@ mfg_nccl_test(remote_error 2 error MFG_STANDIN_DEATH=1:2:error)
 set_tests_properties(gpu_on_host.hang.standin.np2 PROPERTIES PASS_REGULAR_EXPRESSION "rank 0: no answer")
 set_tests_properties(gpu_on_host.remote_error.standin.np2 PROPERTIES
   PASS_REGULAR_EXPRESSION "rank 0: remote process exited")
+
+# Facts of what nvcc made, without a GPU.
+if(MFG_CUDA)
+  add_test(NAME gpu.planted.cuda.np1
+    COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/check_sass.py ${MFG_NVCC} --planted)
+  set_tests_properties(gpu.planted.cuda.np1 PROPERTIES PROCESSORS 1 TIMEOUT 120 SKIP_RETURN_CODE 16 LABELS "gpu;unit")
+endif()

@@ -24,7 +24,8 @@ TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_s
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
            "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
-           "test_random_philox test_verification_scheme test_output_flow test_fields_dataset").split()
+           "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
+           "test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_nccl").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
 
@@ -306,6 +307,32 @@ PLANTS = [
      "Points(rank, dims) * sizeof(double) <= MAX_PACKING", "0 <= MAX_PACKING", "output.read_flow"),
     ("links into other files followed", "app/h5read.c",
      "  (void)H5Pset_elink_cb(access, RefuseExternal, NULL);\n", "  (void)RefuseExternal;\n", "fields.dataset"),
+
+    ("shared memory keeps its values", "tests/gpu_on_host/threads.cpp",
+     "if (fixed.first) memset(fixed.first, 0xff, fixed.second);", "", "gpu_on_host.faults"),
+    ("threads in the order of their numbers", "tests/gpu_on_host/threads.cpp",
+     "Order().Shuffle(block.order.data(), (unsigned)block.order.size());", "", "gpu_on_host.faults"),
+    ("threads may miss a barrier", "tests/gpu_on_host/threads.cpp",
+     "t.state != State::AtBarrier ||", "t.state == State::InWarp ||", "gpu_on_host.faults"),
+    ("work runs at once", "tests/gpu_on_host/device.cpp",
+     "return TheSettings().seed % 2 == 1;", "return true;", "gpu_on_host.faults"),
+    ("device memory is open to the host", "tests/gpu_on_host/memory.cpp",
+     "  ProtectAll(PROT_NONE);\n", "", "gpu_on_host.faults"),
+    ("new device memory holds zeros", "tests/gpu_on_host/memory.cpp",
+     "memset(pages, poison, b.pages);",
+     "memset(pages, poison, b.pages);\n  memset(reinterpret_cast<void *>(b.data), 0, bytes);", "gpu_on_host.faults"),
+    ("freed device memory stays", "tests/gpu_on_host/memory.cpp",
+     "  block.freed = true;\n", "", "gpu_on_host.faults"),
+    ("a graph in the order of its capture", "tests/gpu_on_host/streams.cpp",
+     "std::swap(ready[Order().Below((unsigned)ready.size())], ready.back());",
+     "std::sort(ready.rbegin(), ready.rend());", "gpu_on_host.faults"),
+    ("pageable memory is captured", "tests/gpu_on_host/streams.cpp",
+     "if (pageable && (error = RefuseInCapture(stream))) return error;", "", "gpu_on_host.runtime"),
+    ("pinned memory is read at once", "tests/gpu_on_host/streams.cpp",
+     "if (from == Place::Pageable && to == Place::Device) {", "if (from != Place::Device && to == Place::Device) {",
+     "gpu_on_host.faults"),
+    ("devices wait for their hosts", "tests/gpu_on_host/streams.cpp",
+     "    if (CollectivesPending()) Progress();\n", "", "gpu_on_host.nccl"),
 ]
 
 
@@ -349,7 +376,7 @@ def checks(red):
 
 
 def tests_named(name):
-    return rf"^{re.escape(name)}\.cpu\.np[12]$"
+    return rf"^{re.escape(name)}\.(cpu|standin)\.np[12]$"
 
 
 def plant(directory, name, file, text, replacement, test=None):
