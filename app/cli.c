@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "app/config.h"
+#include "app/utf8.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
@@ -51,6 +52,7 @@ static int Fail(MFGCommandLine *line, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(line->error, sizeof line->error, format, arguments);
   va_end(arguments);
+  MFGMakePrintable(line->error, '?');
   return MFG_EXIT_USAGE;
 }
 
@@ -68,13 +70,17 @@ static int Index(const char *word, int n, const char *const names[]) {
   return -1;
 }
 
-/* key="value" with the value quoted for YAML. */
+/* key="value" with the value quoted for YAML; what is no text is left for the schema to refuse. */
 static void AddQuotedSet(MFGCommandLine *line, const char *key, const char *value) {
-  char *set = malloc(strlen(key) + 2 * strlen(value) + 4), *c = set;
+  char *set = malloc(strlen(key) + 4 * strlen(value) + 4), *c = set;
 
   if (!set) abort();
   c += sprintf(c, "%s=\"", key);
   for (; *value; value++) {
+    if ((unsigned char)*value < 0x20) {
+      c += sprintf(c, "\\x%02X", *value);
+      continue;
+    }
     if (*value == '"' || *value == '\\') *c++ = '\\';
     *c++ = *value;
   }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "app/config_values.h"
+#include "app/utf8.h"
 
 /* What rank 0 read, the same on all ranks after ShareFile. */
 typedef struct {
@@ -77,8 +78,7 @@ static PetscErrorCode ApplySet(MFGConfigReader *r, const char *set) {
   PetscFunctionBeginUser;
   snprintf(source, sizeof source, "--set %.80s%s", set, strlen(set) > 80 ? "..." : "");
   snprintf(path, sizeof path, "%.*s", equal ? (int)PetscMin(equal - set, 299) : 0, set);
-  if (!*path || *path == '.' || strstr(path, "..") || path[strlen(path) - 1] == '.' ||
-      equal - set > 299) {
+  if (!*path || !MFGIsText(path) || equal - set > 299) {
     PetscCall(MFGConfigErrorsAdd(r->errors, source,
                                  "not of the form path=value; write it as in --set "
                                  "time.steps=100"));
@@ -198,8 +198,9 @@ static PetscErrorCode DecodeKey(MFGConfigReader *r, const MFGKey *key) {
     /* The one default that depends on the input's name. */
     if (!strcmp(key->path, "output.directory")) {
       Stem(r->config->path, sizeof stem, stem);
+      MFGMakePrintable(stem, '_');
       for (char *c = stem; *c; c++)
-        if ((unsigned char)*c <= ' ' || *c == '"' || *c == '\\') *c = '_';
+        if (*c == ' ' || *c == '"' || *c == '\\') *c = '_';
       snprintf(directory, sizeof directory, "\"results/%s\"", stem);
       value = directory;
     }
@@ -378,6 +379,7 @@ static PetscErrorCode Finish(MFGConfigReader *r) {
   Stem(c->path, sizeof stem, stem);
   PetscCall(
       PetscStrallocpy(title && title->kind == MFG_YAML_SCALAR ? title->value : stem, &c->title));
+  MFGMakePrintable(c->title, ' ');
   PetscCall(MFGConfigPrint(r, PETSC_TRUE, &c->text));
   PetscCall(MFGConfigPrint(r, PETSC_FALSE, &core));
   HashText(core, c->hash);

@@ -3,11 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* A terminal must not obey what an input file contains. */
-static void HideControls(char *text) {
-  for (char *c = text; *c; c++)
-    if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
-}
+#include "app/utf8.h"
 
 static PetscErrorCode AppendLine(MFGConfigErrors *errors, const char *line) {
   const size_t old = errors->text ? strlen(errors->text) : 0, more = strlen(line);
@@ -34,7 +30,7 @@ PetscErrorCode MFGConfigErrorsAdd(MFGConfigErrors *errors, const char *place, co
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
   snprintf(line, sizeof line, "%.1000s: error: %s", place, message);
-  HideControls(line);
+  MFGMakePrintable(line, '?'); /* a terminal must not obey what an input file contains */
   PetscCall(AppendLine(errors, line));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

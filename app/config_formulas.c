@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "app/expression.h"
+#include "app/utf8.h"
 
 static const char *const axis_name[] = {"x", "y", "z"};
 
@@ -45,10 +46,10 @@ static PetscErrorCode DecodeDataset(MFGConfigReader *r, const char *name, const 
   const int length = file->value[0] == '/'
                          ? snprintf(path, sizeof path, "%s", file->value)
                          : snprintf(path, sizeof path, "%s/%s", r->directory, file->value);
-  if (length >= (int)sizeof path) {
+  if (length >= (int)sizeof path || !MFGIsText(path)) {
     PetscCall(MFGConfigErrorsAdd(r->errors, place,
-                                 "%s: the file's path is longer than %d "
-                                 "characters; move the file",
+                                 "%s: the file's path is longer than %d bytes, or has control "
+                                 "characters or what is not UTF-8; move or rename the file",
                                  name, (int)sizeof path - 1));
     PetscFunctionReturn(PETSC_SUCCESS);
   }

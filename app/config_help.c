@@ -44,7 +44,7 @@ PetscErrorCode MFGConfigHelp(FILE *stream, const char *path, PetscBool *found) {
   if (*found) {
     fprintf(stream, "\nFormulas: x, y, z, t, pi, constants, + - * / ^, < <= > >= == != && ||, "
                     "condition ? a : b, and\n  ");
-    PetscCall(MFGExpressionPrintFunctions(stream));
+    MFGExpressionPrintFunctions(stream);
     PetscFunctionReturn(PETSC_SUCCESS);
   }
   const char *nearest = MFGSchemaNearest(path);

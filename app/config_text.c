@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/utf8.h"
+
 /* The fewest digits that read back to the same bits. */
 static void PrintReal(FILE *f, double v) {
   char text[40];
@@ -13,33 +15,19 @@ static void PrintReal(FILE *f, double v) {
   fputs(text, f);
 }
 
-/* The code point at s and its length; s is valid UTF-8. */
-static unsigned CodePoint(const char *s, int *length) {
-  const unsigned char c = (unsigned char)*s;
-  unsigned point = c;
-
-  *length = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-  if (*length > 1) point = c & (0xff >> (*length + 1));
-  for (int i = 1; i < *length && s[i]; i++) point = point << 6 | ((unsigned char)s[i] & 0x3f);
-  return point;
-}
-
 /* Double-quoted YAML; what libyaml would not read back as it is, is escaped. */
 static void PrintQuoted(FILE *f, const char *text) {
   int length;
 
   fputc('"', f);
   for (; *text; text += length) {
-    const unsigned p = CodePoint(text, &length);
+    const unsigned p = MFGCodePoint(text, &length);
     if (p == '"' || p == '\\')
       fprintf(f, "\\%c", (int)p);
-    else if (p < 0x20 || (p >= 0x7f && p <= 0xa0))
-      fprintf(f, "\\x%02X", p);
-    else if (p == 0x2028 || p == 0x2029 || (p >= 0xd800 && p < 0xe000) || p == 0xfeff ||
-             p == 0xfffe || p == 0xffff)
-      fprintf(f, "\\u%04X", p);
-    else
+    else if (MFGIsPrintable(p))
       fwrite(text, 1, (size_t)length, f);
+    else
+      fprintf(f, p < 0x100 ? "\\x%02X" : "\\u%04X", p);
   }
   fputc('"', f);
 }

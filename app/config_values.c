@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/utf8.h"
+
 PetscBool MFGParseReal(const char *text, double *value) {
   const char *c = text + (*text == '+' || *text == '-');
   const size_t whole = strspn(c, "0123456789");
@@ -134,7 +136,8 @@ static PetscErrorCode DecodeChoice(MFGConfigReader *r, const MFGKey *key, const 
 static PetscErrorCode DecodeText(MFGConfigReader *r, const MFGKey *key, const MFGYAMLNode *node,
                                  char **text) {
   PetscFunctionBeginUser;
-  if (node->kind != MFG_YAML_SCALAR || MFGYAMLIsNull(node) || !*node->value)
+  if (node->kind != MFG_YAML_SCALAR || MFGYAMLIsNull(node) || !*node->value ||
+      !MFGIsText(node->value))
     PetscCall(MFGConfigRefuse(r, key, node));
   else
     PetscCall(PetscStrallocpy(node->value, text));

@@ -52,6 +52,19 @@ static MFGExitCode Classify(PetscErrorCode code, PetscBool *everywhere) {
   }
 }
 
+/* What PETSc's own messages leave out. */
+static const char *Remedy(PetscErrorCode code) {
+  switch (code) {
+  case PETSC_ERR_MEM:
+    return "; memory is short: take fewer agents, cells or steps, or more ranks; 'nashflow run "
+           "CASE.yaml --dry-run' predicts what a run needs";
+  case PETSC_ERR_ARG_UNKNOWN_TYPE:
+    return "; see the petsc: part of the input and what follows -- on the command line";
+  default:
+    return "";
+  }
+}
+
 MFGExitCode MFGErrorEnd(MPI_Comm comm, const MFGErrorRecord *r) {
   PetscBool everywhere;
   const MFGExitCode exit_code = Classify(r->code, &everywhere);
@@ -62,7 +75,7 @@ MFGExitCode MFGErrorEnd(MPI_Comm comm, const MFGErrorRecord *r) {
   if (rank && everywhere) return exit_code;
   if (rank) sleep(1); /* rank 0 speaks for all when it has the error too */
   if (PetscErrorMessage(r->code, &name, NULL)) name = "";
-  fprintf(stderr, "nashflow: error: %s\n", r->message[0] ? r->message : name);
+  fprintf(stderr, "nashflow: error: %s%s\n", r->message[0] ? r->message : name, Remedy(r->code));
   if (exit_code == MFG_EXIT_NUMERICAL)
     fprintf(stderr, "this is a fault of the program; please report it with these lines:\n%s",
             r->trace);

@@ -60,12 +60,9 @@ PetscBool MFGExpressionReserves(const char *name) {
   return (PetscBool)!strcmp(name, "pi");
 }
 
-PetscErrorCode MFGExpressionPrintFunctions(FILE *stream) {
-  PetscFunctionBeginUser;
-  for (int i = 0; i < FUNCTIONS; i++)
-    PetscCall(PetscFPrintf(PETSC_COMM_SELF, stream, "%s%s", i ? " " : "", functions[i].name));
-  PetscCall(PetscFPrintf(PETSC_COMM_SELF, stream, "\n"));
-  PetscFunctionReturn(PETSC_SUCCESS);
+void MFGExpressionPrintFunctions(FILE *stream) {
+  for (int i = 0; i < FUNCTIONS; i++) fprintf(stream, "%s%s", i ? " " : "", functions[i].name);
+  fputc('\n', stream);
 }
 
 static PetscBool SetError(MFGExpressionError *error, int position, const char *format, ...)

@@ -30,4 +30,4 @@ PetscErrorCode MFGExpressionEvaluate(MFGExpression expression, int64_t n, const 
 /* Names that a constant cannot have: variables, pi and functions. */
 PetscBool MFGExpressionReserves(const char *name);
 /* All functions, "abs acos ...", for the help. */
-PetscErrorCode MFGExpressionPrintFunctions(FILE *stream);
+void MFGExpressionPrintFunctions(FILE *stream);

@@ -457,7 +457,7 @@ void MFGKeyExpects(const MFGKey *key, size_t size, char text[]) {
     snprintf(text, size, "%s, or a number above 0, or a list of such numbers", list);
     break;
   case MFG_KEY_TEXT:
-    snprintf(text, size, "a text");
+    snprintf(text, size, "a text without control characters");
     break;
   case MFG_KEY_FORMULA:
     snprintf(text, size, "a formula, or {file: f.h5, dataset: /name}");

@@ -7,6 +7,7 @@ typedef struct {
   yaml_parser_t parser;
   const char *source;
   PetscBool in_file; /* else line and column mean nothing to the reader of a message */
+  int depth;         /* of the root node */
   PetscBool failed;
   MFGConfigErrors *errors;
 } Reader;
@@ -272,7 +273,7 @@ static PetscErrorCode ReadDocument(Reader *r, MFGYAMLNode **root) {
                    "parameters'"));
   yaml_event_delete(&event);
   PetscCall(Next(r, &event));
-  if (!r->failed) PetscCall(ReadNode(r, &event, 0, root));
+  if (!r->failed) PetscCall(ReadNode(r, &event, r->depth, root));
   yaml_event_delete(&event);
   PetscCall(Next(r, &event));
   yaml_event_delete(&event);
@@ -297,6 +298,10 @@ static PetscErrorCode ReadBytes(Reader *r, size_t length, const char *bytes, MFG
 
   PetscFunctionBeginUser;
   *root = NULL;
+  if (length >= 3 && !memcmp(bytes, "\xef\xbb\xbf", 3)) {
+    bytes += 3; /* the mark that some editors put before UTF-8 */
+    length -= 3;
+  }
   if (length > MFG_YAML_MAX_BYTES)
     PetscCall(Fail(r, start,
                    "larger than 1 MiB; put tables into an HDF5 file and name it by "
@@ -355,31 +360,21 @@ MFGYAMLNode *MFGYAMLFind(const MFGYAMLNode *node, const char *path) {
   return (MFGYAMLNode *)node;
 }
 
-/* An empty section `time:` counts as one without keys, so that --set can fill it. */
-static PetscErrorCode Descend(MFGYAMLNode *node, const char *source, const char *key, size_t length,
-                              MFGYAMLNode **child) {
+/* Puts `value` under `key`, in the place of what is there. */
+static PetscErrorCode Put(Reader *r, MFGYAMLNode *parent, const char *key, size_t length,
+                          MFGYAMLNode *value) {
+  const yaml_mark_t nowhere = {0};
+  MFGYAMLNode *old = FindChild(parent, key, length);
+
   PetscFunctionBeginUser;
-  *child = FindChild(node, key, length);
-  if (!*child) {
-    PetscCall(PetscNew(child));
-    (*child)->kind = MFG_YAML_MAP;
-    (*child)->source = source;
-    PetscCall(PetscMalloc1(length + 1, &(*child)->key));
-    memcpy((*child)->key, key, length);
-    (*child)->key[length] = 0;
-    PetscCall(AddChild(node, *child));
-  } else if (MFGYAMLIsNull(*child)) {
-    (*child)->kind = MFG_YAML_MAP;
-    PetscCall(PetscFree((*child)->value));
+  if (!old && parent->count == MFG_YAML_MAX_CHILDREN) {
+    PetscCall(Fail(r, nowhere, "too many keys in one section: at most 1000"));
+    PetscCall(DestroyNode(value));
+    PetscFunctionReturn(PETSC_SUCCESS);
   }
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode Replace(MFGYAMLNode *parent, const char *key, MFGYAMLNode *value) {
-  MFGYAMLNode *old = FindChild(parent, key, strlen(key));
-
-  PetscFunctionBeginUser;
-  PetscCall(PetscStrallocpy(key, &value->key));
+  PetscCall(PetscMalloc1(length + 1, &value->key));
+  memcpy(value->key, key, length);
+  value->key[length] = 0;
   if (!old) PetscCall(AddChild(parent, value));
   for (int i = 0; old && i < parent->count; i++)
     if (parent->child[i] == old) parent->child[i] = value;
@@ -387,25 +382,61 @@ static PetscErrorCode Replace(MFGYAMLNode *parent, const char *key, MFGYAMLNode 
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* An empty section `time:` counts as one without keys, so that --set can fill it. */
+static PetscErrorCode Descend(Reader *r, MFGYAMLNode *node, const char *key, size_t length,
+                              MFGYAMLNode **child) {
+  char message[200];
+  const yaml_mark_t nowhere = {0};
+
+  PetscFunctionBeginUser;
+  *child = FindChild(node, key, length);
+  if (!*child) {
+    PetscCall(PetscNew(child));
+    (*child)->kind = MFG_YAML_MAP;
+    (*child)->source = r->source;
+    PetscCall(Put(r, node, key, length, *child));
+  } else if (MFGYAMLIsNull(*child)) {
+    (*child)->kind = MFG_YAML_MAP;
+    PetscCall(PetscFree((*child)->value));
+  } else if ((*child)->kind != MFG_YAML_MAP) {
+    snprintf(message, sizeof message, "'%s' has a value, not keys; set it as a whole",
+             (*child)->key);
+    PetscCall(Fail(r, nowhere, message));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The keys of a path are as those of a file. */
+static PetscErrorCode CheckPath(Reader *r, const char *path) {
+  const yaml_mark_t nowhere = {0};
+
+  PetscFunctionBeginUser;
+  for (PetscBool more = PETSC_TRUE; more; r->depth++) {
+    const size_t length = strcspn(path, ".");
+    if (!length || length > MFG_YAML_MAX_KEY)
+      PetscCall(Fail(r, nowhere, "a key must have 1 to 100 characters"));
+    more = (PetscBool)(path[length] == '.');
+    path += length + more;
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGYAMLSet(MFGYAMLTree *tree, const char *source, const char *path,
                           const char *value, MFGConfigErrors *errors) {
   Reader r = {.errors = errors};
-  MFGYAMLNode *node = tree->root, *new_value;
+  MFGYAMLNode *node = tree->root, *new_value = NULL;
   size_t length;
 
   PetscFunctionBeginUser;
   PetscCall(KeepSource(tree, source, &r.source));
+  PetscCall(CheckPath(&r, path));
   if (!*value) value = "~";
-  PetscCall(ReadBytes(&r, strlen(value), value, &new_value));
-  if (!new_value) PetscFunctionReturn(PETSC_SUCCESS);
-  for (; path[length = strcspn(path, ".")]; path += length + 1) {
-    PetscCall(Descend(node, r.source, path, length, &node));
-    if (node->kind == MFG_YAML_MAP) continue;
-    PetscCall(MFGConfigErrorsAdd(errors, source, "'%s' has a value, not keys; set it as a whole",
-                                 node->key));
+  if (!r.failed) PetscCall(ReadBytes(&r, strlen(value), value, &new_value));
+  for (; !r.failed && path[length = strcspn(path, ".")]; path += length + 1)
+    PetscCall(Descend(&r, node, path, length, &node));
+  if (r.failed)
     PetscCall(DestroyNode(new_value));
-    PetscFunctionReturn(PETSC_SUCCESS);
-  }
-  PetscCall(Replace(node, path, new_value));
+  else
+    PetscCall(Put(&r, node, path, strlen(path), new_value));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -62,6 +62,12 @@ static void TestRanks(void **state) {
   assert_int_equal(Parse("nashflow run a.yaml --dry-run", &line), 0);
   assert_int_equal(line.ranks, 0);
   MFGCommandLineDestroy(&line);
+  assert_int_equal(Parse("nashflow run a.yaml --output a\nb\t\"", &line), 0);
+  assert_string_equal(line.sets[0], "output.directory=\"a\\x0Ab\\x09\\\"\"");
+  MFGCommandLineDestroy(&line);
+  assert_int_equal(Parse("nashflow run a.yaml --\x1b[2J", &line), MFG_EXIT_USAGE);
+  assert_null(strchr(line.error, 0x1b));
+  MFGCommandLineDestroy(&line);
   assert_int_equal(Parse("nashflow run a.yaml --ranks 4", &line), MFG_EXIT_USAGE);
   assert_non_null(strstr(line.error, "mpiexec -n"));
   MFGCommandLineDestroy(&line);

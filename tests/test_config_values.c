@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/config.h"
@@ -190,7 +191,10 @@ static void TestBadSets(void **state) {
       {"time.steps", "--set time.steps: error: not of the form path=value"},
       {"=3", "--set =3: error: not of the form path=value"},
       {"time.steps=", "--set time.steps=: error: time.steps must be"},
-      {"a..b=1", "error: not of the form path=value"},
+      {"a..b=1", "--set a..b=1: error: a key must have 1 to 100 characters"},
+      {"metadata.a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p=1", "error: nested too deep: at most 16 levels"},
+      {"metadata.\xff=1", "error: not of the form path=value"},
+      {"output.directory=\"a\\x07\"", "must be a text without control characters, not 'a?'"},
       {"time.steps.x=1", "--set time.steps.x=1: error: 'steps' has a value, not keys"},
       {"running_cost.potential=*x", "--set running_cost.potential=*x: error: an alias"},
       {"running_cost.potential=x+", "the formula 'x+', character 3: the formula ends too early"},
@@ -211,6 +215,59 @@ static void TestBadSets(void **state) {
       fail_msg("%s: expected '%s', got '%s'", bad[i].set, bad[i].message, errors.text);
     MFG_OK(MFGConfigErrorsDestroy(&errors));
   }
+}
+
+/* 16 levels as in a file, but no more; what is set there is in the effective input. */
+static void TestDeepSet(void **state) {
+  const char *const set = "metadata.a.b.c.d.e.f.g.h.i.j.k.l.m.n.o=1";
+  (void)state;
+  Write(least);
+  MFGConfig *deep = Read(1, &set);
+  Write(deep->text);
+  MFGConfig *again = Read(0, NULL);
+  assert_string_equal(again->text, deep->text);
+  MFG_OK(MFGConfigDestroy(&deep));
+  MFG_OK(MFGConfigDestroy(&again));
+}
+
+/* What a terminal would obey is not in the title, and neither in the run directory of a file whose
+ * name is not UTF-8. */
+static void TestPrintable(void **state) {
+  const char *const set = "metadata.title=\"\\e[2J \\x9b1m \xc3\xa9\"";
+  char strange[120];
+  (void)state;
+  Write(least);
+  MFGConfig *c = Read(1, &set);
+  assert_string_equal(c->title, " [2J   1m \xc3\xa9");
+  MFG_OK(MFGConfigDestroy(&c));
+  snprintf(strange, sizeof strange, "/tmp/nashflow_\xe9_\xc3\xa9_%ld.yaml", (long)getpid());
+  assert_int_equal(rename(path, strange), 0);
+  MFGConfigErrors errors;
+  MFG_OK(MFGConfigRead(PETSC_COMM_SELF, strange, 0, NULL, &c, &errors));
+  remove(strange);
+  assert_int_equal(errors.count, 0);
+  assert_int_equal(strncmp(c->output.directory, "results/nashflow___\xc3\xa9_", 22), 0);
+  MFG_OK(MFGConfigDestroy(&c));
+}
+
+/* The effective input is UTF-8: a path that is not cannot be in it. */
+static void TestStrangeDirectory(void **state) {
+  char directory[100], file[120];
+  MFGConfig *c;
+  MFGConfigErrors errors;
+  (void)state;
+  snprintf(directory, sizeof directory, "/tmp/nashflow_%ld_\xff", (long)getpid());
+  snprintf(file, sizeof file, "%s/f.yaml", directory);
+  assert_int_equal(mkdir(directory, 0700), 0);
+  Write(least);
+  assert_int_equal(rename(path, file), 0);
+  const char *const set = "agents.initial_density={file: d, dataset: m}";
+  MFG_OK(MFGConfigRead(PETSC_COMM_SELF, file, 1, &set, &c, &errors));
+  remove(file);
+  rmdir(directory);
+  assert_null(c);
+  assert_non_null(strstr(errors.text, "what is not UTF-8; move or rename the file"));
+  MFG_OK(MFGConfigErrorsDestroy(&errors));
 }
 
 static void TestHelp(void **state) {
@@ -241,11 +298,17 @@ static void TestNearest(void **state) {
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(TestFull),        cmocka_unit_test(TestThreeAxes),
-      cmocka_unit_test(TestFullSolvers), cmocka_unit_test(TestDefaults),
-      cmocka_unit_test(TestSets),        cmocka_unit_test(TestBadSets),
-      cmocka_unit_test(TestHelp),        cmocka_unit_test(TestNearest)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(TestFull),
+                                     cmocka_unit_test(TestThreeAxes),
+                                     cmocka_unit_test(TestFullSolvers),
+                                     cmocka_unit_test(TestDefaults),
+                                     cmocka_unit_test(TestSets),
+                                     cmocka_unit_test(TestBadSets),
+                                     cmocka_unit_test(TestDeepSet),
+                                     cmocka_unit_test(TestPrintable),
+                                     cmocka_unit_test(TestStrangeDirectory),
+                                     cmocka_unit_test(TestHelp),
+                                     cmocka_unit_test(TestNearest)};
   snprintf(path, sizeof path, "/tmp/nashflow_values_%ld.yaml", (long)getpid());
   if (PetscInitialize(&argc, &argv, NULL, NULL)) return 1;
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);

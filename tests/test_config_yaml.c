@@ -86,13 +86,34 @@ static void TestNoControls(void **state) {
   MFG_OK(MFGConfigErrorsAdd(&errors, "f", "bad '%s'", "\x1b[2J\r\n"));
   assert_null(strchr(errors.text, 0x1b));
   assert_string_equal(errors.text, "f: error: bad '?[2J?\?'\n");
+  MFG_OK(MFGConfigErrorsDestroy(&errors));
+  /* One of two bytes, U+009B, and what is not UTF-8. */
+  MFG_OK(MFGConfigErrorsAdd(&errors, "f", "%s",
+                            "\xc2\x9b\x31m \xe9 \xc3\xa9 \xe2\x80\xa8 \xed\xa0\x80"));
+  assert_string_equal(errors.text, "f: error: ?\?1m ? \xc3\xa9 ?\?? ?\??\n");
   for (int i = 0; i < 3 * MFG_MAX_ERRORS; i++) MFG_OK(MFGConfigErrorsAdd(&errors, "f", "x"));
   assert_true(strlen(errors.text) < 100 * MFG_MAX_ERRORS);
   assert_int_equal(errors.count, 3 * MFG_MAX_ERRORS + 1);
   MFG_OK(MFGConfigErrorsDestroy(&errors));
 }
 
+/* Some editors put U+FEFF before the text. */
+static void TestByteOrderMark(void **state) {
+  MFGYAMLTree tree;
+  MFGConfigErrors errors = {0};
+
+  (void)state;
+  const char *text = "\xef\xbb\xbfkey: 1\nother: 2\n";
+  MFG_OK(MFGYAMLParse("f.yaml", strlen(text), text, &tree, &errors));
+  assert_int_equal(errors.count, 0);
+  assert_non_null(tree.root);
+  assert_string_equal(tree.root->child[0]->key, "key");
+  assert_true(tree.root->child[0]->key_line == 1 && tree.root->child[0]->key_column == 1);
+  MFG_OK(MFGYAMLDestroy(&tree));
+}
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(TestSizes), cmocka_unit_test(TestManyKeys), cmocka_unit_test(TestMutations),
+    cmocka_unit_test(TestByteOrderMark), cmocka_unit_test(TestSizes),
+    cmocka_unit_test(TestManyKeys), cmocka_unit_test(TestMutations),
     cmocka_unit_test(TestNoControls)};
 MFG_TEST_MAIN(tests)

@@ -45,6 +45,15 @@ def attempt(command, code, fragments, scratch, problems):
         problems.append(f"{command}: left {left}")
 
 
+def reader_leaves(nashflow, problems):
+    """The help into a pipe that nobody reads, as `nashflow help parameters | head -1` does."""
+    with subprocess.Popen([nashflow, "help", "parameters"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as help_:
+        help_.stdout.close()
+        said = help_.stderr.read().decode(errors="replace")
+    if help_.returncode or said:
+        problems.append(f"help into a closed pipe: exit code {help_.returncode}\n{said}")
+
+
 def main():
     nashflow = str(pathlib.Path(sys.argv[1]).resolve())
     start = [sys.argv[2], "-n", sys.argv[3] if len(sys.argv) > 3 else "1", nashflow]
@@ -58,6 +67,7 @@ def main():
         for words, fragment in COMMAND_LINES:
             attempt([*start, *words], 64, (fragment,), scratch, problems)
             tried += 1
+    reader_leaves(nashflow, problems)
     print("\n".join(problems))
     print(f"{tried} command lines tried, {len(problems)} problems")
     return 1 if problems else 0
