@@ -227,7 +227,7 @@ static PetscErrorCode SolveWork(void *context) {
   const MFGStageCallbacks silent = {0};
 
   PetscFunctionBeginUser;
-  PetscCall(MFGSolutionCreate(s->problem, &solution, &errors));
+  PetscCall(MFGSolutionCreate(s->problem, PETSC_TRUE, &solution, &errors));
   PetscCheck(!errors.count, s->problem->grid.world, PETSC_ERR_USER_INPUT, "%s", errors.text);
   PetscCall(MFGProblemSolve(s->problem, &silent, &solution));
   s->outcome = solution.outcome;

@@ -25,7 +25,11 @@ void MFGCommandLineHelp(FILE *stream) {
       "      --set PATH=VALUE       change a key of the input; may be repeated\n"
       "      --backend auto|cpu     where agents and densities are computed\n"
       "      --output DIR           run directory\n"
-      "      --restart none         start from the beginning\n"
+      "      --restart auto|none|FILE  auto (default) goes on from the newest valid checkpoint in "
+      "the\n"
+      "                             run directory and leaves a finished result alone; none starts\n"
+      "                             from the beginning; FILE goes on from that checkpoint\n"
+      "      --max-walltime H:MM:SS stop with a checkpoint before so much time has passed\n"
       "      --validate             check the input, run nothing\n"
       "      --dry-run              print memory, bytes on disk and the layout, run nothing\n"
       "      --dry-run --ranks N    the layout of N ranks, without starting them\n"
@@ -41,7 +45,10 @@ void MFGCommandLineHelp(FILE *stream) {
       "In parallel: mpiexec -n 2 nashflow run CASE.yaml; NASHFLOW_PROGRESS=bar in the environment\n"
       "shows the progress bar although mpiexec hides the terminal, =rows never shows it.\n"
       "Exit codes: 0 converged, 2 not converged, 3 numerical failure, 64 usage, 65 input,\n"
-      "  74 files, 75 resources.\n",
+      "  74 files, 75 resources, 85 stopped early: the same command line goes on.\n"
+      "Signals: USR1 and TERM stop with a checkpoint, USR2 writes one and goes on; a file 'stop' "
+      "in\n"
+      "  the run directory stops too.\n",
       stream);
 }
 
@@ -106,6 +113,21 @@ static int TakeBackend(MFGCommandLine *line, const char *name) {
   return 0;
 }
 
+/* hours:minutes:seconds */
+static int TakeWalltime(MFGCommandLine *line, const char *value) {
+  int hours = 0, minutes = 0, seconds = 0, used = 0;
+  const int fields = sscanf(value, "%5d:%2d:%2d%n", &hours, &minutes, &seconds, &used);
+
+  if (fields != 3 || value[used] || value[strspn(value, "0123456789:")] || minutes > 59 ||
+      seconds > 59 || hours + minutes + seconds == 0)
+    return Fail(line,
+                "--max-walltime %.100s: not a time above 0 as hours:minutes:seconds; write it as "
+                "in --max-walltime 23:50:00",
+                value);
+  line->walltime = (hours * 60 + minutes) * 60 + seconds;
+  return 0;
+}
+
 static int TakeRanks(MFGCommandLine *line, const char *value) {
   char *end;
   const long ranks = strtol(value, &end, 10);
@@ -122,6 +144,7 @@ static int TakeOption(MFGCommandLine *line, const char *flag, const char *value)
   if (!value || !*value) return Fail(line, "%s needs a value after it", flag);
   if (!strcmp(flag, "--backend")) return TakeBackend(line, value);
   if (!strcmp(flag, "--ranks")) return TakeRanks(line, value);
+  if (!strcmp(flag, "--max-walltime")) return TakeWalltime(line, value);
   if (!strcmp(flag, "--set")) {
     if (!strchr(value, '='))
       return Fail(line,
@@ -132,14 +155,8 @@ static int TakeOption(MFGCommandLine *line, const char *flag, const char *value)
   } else if (!strcmp(flag, "--output")) {
     line->output = value;
     AddQuotedSet(line, "output.directory", value);
-  } else if (!strcmp(flag, "--max-walltime")) {
-    return Fail(line, "--max-walltime is not there yet in nashflow " MFG_VERSION
-                      ": there are no checkpoints to stop with; leave it out");
-  } else if (strcmp(value, "none")) {
-    return Fail(line,
-                "--restart %.100s is not there yet in nashflow " MFG_VERSION
-                ": there are no checkpoints; leave it out, or use --restart none",
-                value);
+  } else {
+    line->restart = value;
   }
   return 0;
 }
@@ -216,6 +233,7 @@ int MFGCommandLineParse(int argc, char **argv, MFGCommandLine *line) {
 
   memset(line, 0, sizeof *line);
   line->command = MFG_COMMAND_HELP;
+  line->restart = "auto";
   /* No list can be longer than the command line. */
   line->sets = calloc((size_t)argc + 1, sizeof *line->sets);
   line->names = calloc((size_t)argc + 1, sizeof *line->names);

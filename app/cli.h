@@ -31,6 +31,9 @@ typedef struct {
   int set_count;
   char **sets; /* owned; "path=value" for MFGConfigRead, those of --backend and --output included */
   const char *backend, *output; /* borrowed; as given, or NULL */
+  const char *restart;          /* borrowed; auto, none or a file */
+  int walltime;                 /* seconds of --max-walltime; 0: no limit */
+  double started;               /* when the program was, by PetscTime; set by main */
   bool validate, dry_run;
   int ranks; /* of --dry-run --ranks; 0: as many as there are */
   int name_count;

@@ -373,7 +373,7 @@ static void HashText(const char *text, char hash[17]) {
 static PetscErrorCode Finish(MFGConfigReader *r) {
   MFGConfig *c = r->config;
   const MFGYAMLNode *title = MFGYAMLFind(r->tree->root, "metadata.title");
-  char stem[200], *core;
+  char stem[200];
 
   PetscFunctionBeginUser;
   Stem(c->path, sizeof stem, stem);
@@ -381,9 +381,8 @@ static PetscErrorCode Finish(MFGConfigReader *r) {
       PetscStrallocpy(title && title->kind == MFG_YAML_SCALAR ? title->value : stem, &c->title));
   MFGMakePrintable(c->title, ' ');
   PetscCall(MFGConfigPrint(r, PETSC_TRUE, &c->text));
-  PetscCall(MFGConfigPrint(r, PETSC_FALSE, &core));
-  HashText(core, c->hash);
-  PetscCall(PetscFree(core));
+  PetscCall(MFGConfigPrint(r, PETSC_FALSE, &c->core));
+  HashText(c->core, c->hash);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -458,6 +457,7 @@ PetscErrorCode MFGConfigDestroy(MFGConfig **config) {
   PetscCall(PetscFree(c->path));
   PetscCall(PetscFree(c->title));
   PetscCall(PetscFree(c->text));
+  PetscCall(PetscFree(c->core));
   PetscCall(PetscFree(c->equilibrium.initial));
   PetscCall(PetscFree(c->backend));
   PetscCall(PetscFree(c->output.directory));

@@ -41,7 +41,9 @@ typedef struct {
   char *path;    /* the file it was read from */
   char *title;   /* metadata.title, or the file's name */
   char *text;    /* the effective input as YAML, defaults included; runs again to the same bits */
-  char hash[17]; /* of text without output, checkpoint, metadata: hexadecimal */
+  char *core;    /* the part of text that decides the result: without output, checkpoint, metadata,
+                    parallel and backend */
+  char hash[17]; /* of core: hexadecimal */
   int dim;
   int constant_count;
   MFGConstant *constants;
@@ -95,6 +97,10 @@ typedef struct {
     int64_t particles;
     PetscBool control;
   } output;
+  struct {
+    int every_iterations, keep;
+    double every_seconds;
+  } checkpoint;
   int petsc_count;
   char **petsc_options; /* [petsc_count] "-hjb_ksp_type bcgs" */
 } MFGConfig;
@@ -120,6 +126,11 @@ PetscErrorCode MFGConfigErrorsAdd(MFGConfigErrors *errors, const char *place, co
 
 /* Collective on comm. Every rank gets the errors of rank 0 in place of its own. */
 PetscErrorCode MFGConfigErrorsShare(MPI_Comm comm, MFGConfigErrors *errors);
+
+/* Not collective. Adds an error for every key that has another value in `core`, which is that of a
+ * file `origin`, than in the core of the config. */
+PetscErrorCode MFGConfigCompare(const MFGConfig *config, const char *core, const char *origin,
+                                MFGConfigErrors *errors);
 
 /* Prints the keys from the table: all of them (path NULL), a group, or one with its documentation.
  * *found is false when there is no such path; then the nearest names are printed. */

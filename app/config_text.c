@@ -207,9 +207,15 @@ static void PrintPath(FILE *f, const char *path, const char *last) {
   fprintf(f, "%*s%s: ", 2 * depth, "", path);
 }
 
-static PetscBool IsSection(const char *path, const char *section) {
-  const size_t length = strlen(section);
-  return (PetscBool)(!strncmp(path, section, length) && (!path[length] || path[length] == '.'));
+/* A key that does not change what is computed. */
+static PetscBool IsApart(const char *path) {
+  static const char *const sections[] = {"output", "checkpoint", "metadata", "parallel", "backend"};
+  for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(sections); i++) {
+    const size_t length = strlen(sections[i]);
+    if (!strncmp(path, sections[i], length) && (!path[length] || path[length] == '.'))
+      return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
 }
 
 PetscErrorCode MFGConfigPrint(const MFGConfigReader *r, PetscBool all, char **text) {
@@ -225,7 +231,7 @@ PetscErrorCode MFGConfigPrint(const MFGConfigReader *r, PetscBool all, char **te
   for (int i = 0; i < count; i++) {
     const char *path = schema[i].path;
     if (schema[i].kind == MFG_KEY_RESERVED) continue;
-    if (!all && (IsSection(path, "output") || IsSection(path, "metadata"))) continue;
+    if (!all && IsApart(path)) continue;
     PrintPath(f, path, last);
     PrintValue(r, &schema[i], MFGYAMLFind(r->tree->root, path), f);
     fputc('\n', f);
@@ -235,5 +241,71 @@ PetscErrorCode MFGConfigPrint(const MFGConfigReader *r, PetscBool all, char **te
   PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_MEM, "no memory for the effective input");
   PetscCall(PetscStrallocpy(buffer, text));
   free(buffer);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A line of a printed input: its indented name leads from the path before to its own. */
+typedef struct {
+  char path[200];
+  const char *value; /* within the text */
+  int length;
+} Line;
+
+/* The next line with a value; false at the end of the text. */
+static PetscBool NextLine(const char **text, Line *line) {
+  while (**text) {
+    const char *start = *text, *end = start + strcspn(start, "\n");
+    const int indent = (int)strspn(start, " ");
+    const char *name = start + indent, *colon = memchr(name, ':', (size_t)(end - name));
+    char *at = line->path;
+
+    *text = *end ? end + 1 : end;
+    if (!colon) continue;
+    for (int depth = indent / 2; depth > 0 && *at; depth--) {
+      at += strcspn(at, ".");
+      at += *at == '.';
+    }
+    const size_t room = sizeof line->path - (size_t)(at - line->path);
+    const PetscBool section = (PetscBool)(colon + 1 == end);
+    (void)snprintf(at, room, "%.*s%s", (int)(colon - name), name, section ? "." : "");
+    line->value = colon + 1 + (colon[1] == ' ');
+    line->length = (int)(end - line->value);
+    if (!section) return PETSC_TRUE;
+  }
+  return PETSC_FALSE;
+}
+
+/* The line of this path. */
+static PetscBool FindLine(const char *text, const char *path, Line *line) {
+  memset(line, 0, sizeof *line);
+  while (NextLine(&text, line))
+    if (!strcmp(line->path, path)) return PETSC_TRUE;
+  return PETSC_FALSE;
+}
+
+PetscErrorCode MFGConfigCompare(const MFGConfig *c, const char *core, const char *origin,
+                                MFGConfigErrors *errors) {
+  const int before = errors->count;
+  const char *text = c->core;
+  Line own = {0}, other;
+
+  PetscFunctionBeginUser;
+  while (NextLine(&text, &own)) {
+    const PetscBool found = FindLine(core, own.path, &other);
+    if (found && own.length == other.length && !memcmp(own.value, other.value, (size_t)own.length))
+      continue;
+    PetscCall(MFGConfigErrorsAdd(errors, origin, "%s is %.*s there, %.*s in %s", own.path,
+                                 found ? PetscMin(other.length, 200) : 7,
+                                 found ? other.value : "not set", PetscMin(own.length, 200),
+                                 own.value, c->path));
+  }
+  text = core;
+  memset(&other, 0, sizeof other);
+  while (NextLine(&text, &other))
+    if (!FindLine(c->core, other.path, &own))
+      PetscCall(MFGConfigErrorsAdd(errors, origin, "%s is set there, and no key of this program",
+                                   other.path));
+  if (errors->count == before)
+    PetscCall(MFGConfigErrorsAdd(errors, origin, "made from another input than %s", c->path));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -65,6 +65,11 @@ static const char *Remedy(PetscErrorCode code) {
   }
 }
 
+MFGExitCode MFGErrorExitCode(PetscErrorCode code) {
+  PetscBool everywhere;
+  return Classify(code, &everywhere);
+}
+
 MFGExitCode MFGErrorEnd(MPI_Comm comm, const MFGErrorRecord *r) {
   PetscBool everywhere;
   const MFGExitCode exit_code = Classify(r->code, &everywhere);

@@ -27,7 +27,7 @@ PetscErrorCode MFGFileVerdict(MFGFile *f, long long status, const char *call) {
           reason[0] ? reason : "HDF5 gave no reason");
 }
 
-PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, MFGFile *f) {
+PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, int block, MFGFile *f) {
   PetscFunctionBeginUser;
   memset(f, 0, sizeof *f);
   f->comm = comm;
@@ -36,7 +36,9 @@ PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, MFGFile *f) {
   PetscCall(PetscStrncpy(f->path, path, sizeof f->path));
   /* The library would print its stack of errors; ours says the same in one line. */
   MFGCallHDF5(f, H5Eset_auto2(H5E_DEFAULT, NULL, NULL));
-  hid_t access;
+  hid_t access, creation;
+  MFGCallHDF5(f, creation = H5Pcreate(H5P_FILE_CREATE));
+  MFGCallHDF5(f, H5Pset_userblock(creation, (hsize_t)block));
   MFGCallHDF5(f, access = H5Pcreate(H5P_FILE_ACCESS));
   MFGCallHDF5(f, H5Pset_fclose_degree(access, H5F_CLOSE_STRONG));
   MFGCallHDF5(f, f->transfer = H5Pcreate(H5P_DATASET_XFER));
@@ -46,8 +48,9 @@ PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, MFGFile *f) {
     MFGCallHDF5(f, H5Pset_coll_metadata_write(access, 1));
     MFGCallHDF5(f, H5Pset_dxpl_mpio(f->transfer, H5FD_MPIO_COLLECTIVE));
   }
-  MFGCallHDF5(f, f->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access));
+  MFGCallHDF5(f, f->file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access));
   MFGCallHDF5(f, H5Pclose(access));
+  MFGCallHDF5(f, H5Pclose(creation));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -61,9 +64,7 @@ PetscErrorCode MFGFileClose(MFGFile *f, PetscBool failed) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Attributes are metadata: all ranks do the same and none waits, so one verdict serves all calls.
- */
-static herr_t PutAttribute(hid_t object, const char *name, hid_t type, const void *value) {
+herr_t MFGPutAttribute(hid_t object, const char *name, hid_t type, const void *value) {
   const hid_t space = H5Screate(H5S_SCALAR);
   const hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
   const herr_t status = attribute < 0 ? -1 : H5Awrite(attribute, type, value);
@@ -80,7 +81,7 @@ static herr_t PutText(hid_t object, const char *name, const char *text) {
   if (type < 0 || H5Tset_size(type, heap ? H5T_VARIABLE : length + 1) < 0) return -1;
   if (H5Tset_cset(type, H5T_CSET_UTF8) < 0) return -1;
   const herr_t status =
-      PutAttribute(object, name, type, heap ? (const void *)&text : (const void *)text);
+      MFGPutAttribute(object, name, type, heap ? (const void *)&text : (const void *)text);
   return H5Tclose(type) < 0 ? -1 : status;
 }
 
@@ -92,13 +93,13 @@ PetscErrorCode MFGFileAttributeText(MFGFile *f, hid_t object, const char *name, 
 
 PetscErrorCode MFGFileAttributeDouble(MFGFile *f, hid_t object, const char *name, double value) {
   PetscFunctionBeginUser;
-  MFGCallHDF5(f, PutAttribute(object, name, H5T_NATIVE_DOUBLE, &value));
+  MFGCallHDF5(f, MFGPutAttribute(object, name, H5T_NATIVE_DOUBLE, &value));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGFileAttributeInt(MFGFile *f, hid_t object, const char *name, int64_t value) {
   PetscFunctionBeginUser;
-  MFGCallHDF5(f, PutAttribute(object, name, H5T_NATIVE_INT64, &value));
+  MFGCallHDF5(f, MFGPutAttribute(object, name, H5T_NATIVE_INT64, &value));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -107,14 +108,14 @@ PetscErrorCode MFGFileChunked(MFGFile *f, int rank, const hsize_t chunk[], hid_t
 
   PetscFunctionBeginUser;
   for (int k = 0; k < rank; k++)
-    if (!chunk[k]) empty = PETSC_TRUE;
+    if (!chunk || !chunk[k]) empty = PETSC_TRUE;
   MFGCallHDF5(f, *list = H5Pcreate(H5P_DATASET_CREATE));
   /* Times of creation would make files of equal content differ. */
   MFGCallHDF5(f, H5Pset_obj_track_times(*list, 0));
+  MFGCallHDF5(f, H5Pset_fill_time(*list, H5D_FILL_TIME_NEVER));
   if (empty) PetscFunctionReturn(PETSC_SUCCESS);
   MFGCallHDF5(f, H5Pset_chunk(*list, rank, chunk));
   MFGCallHDF5(f, H5Pset_fletcher32(*list));
-  MFGCallHDF5(f, H5Pset_fill_time(*list, H5D_FILL_TIME_NEVER));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -17,13 +17,18 @@ typedef struct {
 #define MFGCallHDF5(f, call) PetscCall(MFGFileVerdict((f), (long long)(call), #call))
 PetscErrorCode MFGFileVerdict(MFGFile *f, long long status, const char *call);
 
-/* Collective on comm, like all that follows. Creates or truncates `path`; on error nothing is left
- * open. Over more than one rank by MPI-IO, else by POSIX. */
-PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, MFGFile *f);
+/* Collective on comm, like all that follows but PutAttribute. Creates or truncates `path`, with
+ * `block` bytes (0, or a power of two from 512 on) for the caller before what HDF5 writes; on error
+ * nothing is left open. Over more than one rank by MPI-IO, else by POSIX. */
+PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, int block, MFGFile *f);
 
 /* Closes the file with everything that is still open in it. After a failed write the verdict of
  * the close is of no interest; pass failed = PETSC_TRUE and it is not an error again. */
 PetscErrorCode MFGFileClose(MFGFile *f, PetscBool failed);
+
+/* A scalar attribute. Metadata: all ranks do the same and none waits, so that one verdict serves
+ * many calls. */
+herr_t MFGPutAttribute(hid_t object, const char *name, hid_t type, const void *value);
 
 PetscErrorCode MFGFileAttributeText(MFGFile *f, hid_t object, const char *name, const char *text);
 PetscErrorCode MFGFileAttributeDouble(MFGFile *f, hid_t object, const char *name, double value);
@@ -39,5 +44,5 @@ PetscErrorCode MFGFileScale(MFGFile *f, hid_t parent, const char *name, hid_t ty
                             const void *data, const char *description, hid_t *scale);
 
 /* Creation properties of a dataset in chunks with fletcher32 and no fill values; without chunks
- * when a chunk would be empty. *list is the caller's (H5Pclose). */
+ * when chunk is NULL or would be empty. *list is the caller's (H5Pclose). */
 PetscErrorCode MFGFileChunked(MFGFile *f, int rank, const hsize_t chunk[], hid_t *list);

@@ -1,7 +1,9 @@
 /* nashflow: mean field games. Read the command line, start MPI and PETSc, do the command, end. */
 #include <petscsys.h>
+#include <petsctime.h>
 
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "app/cli.h"
@@ -9,6 +11,7 @@
 #include "app/exit_code.h"
 #include "app/output.h"
 #include "app/run.h"
+#include "app/watch.h"
 #include "solvers/anderson.h"
 
 /* A launcher that does not fit the MPI starts N programs that know nothing of each other. */
@@ -72,7 +75,14 @@ static PetscErrorCode Dispatch(MPI_Comm comm, const MFGCommandLine *cli, MFGExit
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static double Clock(void) {
+  struct timespec now;
+  (void)clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 int main(int argc, char **argv) {
+  const double start = Clock();
   MFGCommandLine cli;
   MFGExitCode exit_code = MFG_EXIT_SUCCESS;
   MFGErrorRecord record;
@@ -82,8 +92,14 @@ int main(int argc, char **argv) {
     MFGCommandLineDestroy(&cli);
     return MFG_EXIT_USAGE;
   }
+  const bool runs = cli.command == MFG_COMMAND_RUN && !cli.validate && !cli.dry_run;
+  if (runs) MFGSignalsNote(); /* one may come at any time */
   if (PetscInitialize(&cli.petsc_argc, &cli.petsc_argv, NULL, NULL)) return MFG_EXIT_RESOURCES;
+  if (runs) MFGSignalsNote();
+  if (PetscTime(&cli.started)) return MFG_EXIT_RESOURCES; /* the clock of MPI */
+  cli.started -= Clock() - start;
   signal(SIGPIPE, SIG_IGN); /* a reader that leaves (| head) must not cost the result */
+  signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is an error to report */
   if (MFGErrorHandlerPush(&record)) return MFG_EXIT_RESOURCES;
   if (Dispatch(PETSC_COMM_WORLD, &cli, &exit_code)) {
     exit_code = MFGErrorEnd(PETSC_COMM_WORLD, &record);

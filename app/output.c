@@ -1,15 +1,10 @@
-/* For fallocate. */
-#define _GNU_SOURCE
 #include "app/output.h"
 #include "app/result_parts.h"
-#include "app/run_directory.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <hdf5_hl.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
+
+#include "app/disk.h"
 
 /* Levels of one collective write: HDF5 keeps the filtered chunks of a whole call in memory. */
 #define BATCH_BYTES (32 << 20)
@@ -255,76 +250,19 @@ static PetscErrorCode Verify(MFGFile *f, const MFGGrid *grid) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode Sync(const char *path) {
-  PetscFunctionBeginUser;
-  const int fd = open(path, O_RDONLY);
-  const int failed = fd < 0 || fsync(fd);
-  const int reason = errno;
-  if (fd >= 0) (void)close(fd);
-  PetscCheck(!failed, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "%s: cannot be synchronised: %s", path,
-             strerror(reason));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode Rename(const char *from, const char *to, int64_t *bytes) {
-  struct stat about;
-
-  PetscFunctionBeginUser;
-  PetscCall(Sync(from));
-  PetscCheck(!stat(from, &about) && !rename(from, to), PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE,
-             "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
-  *bytes += about.st_size;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* Reserves `bytes` in a scratch file and gives them back. Quotas and limits on the size of a file,
- * which statvfs does not know, show here on one rank; met in the midst of a collective call, HDF5
- * 1.10 leaves the other ranks waiting in it (seen in H5Dcreate2 with filters). */
-static PetscErrorCode Reserve(const char *directory, double bytes) {
-  char scratch[PETSC_MAX_PATH_LEN];
-
-  PetscFunctionBeginUser;
-  PetscCall(PetscSNPrintf(scratch, sizeof scratch, "%s/result.h5.part", directory));
-  const int fd = open(scratch, O_CREAT | O_TRUNC | O_WRONLY, 0666);
-  PetscCheck(fd >= 0, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "%s: cannot be created: %s", scratch,
-             strerror(errno));
-  int reason = fallocate(fd, 0, 0, (off_t)bytes) ? errno : 0;
-  if (reason == EOPNOTSUPP || reason == ENOSYS || reason == EINVAL) reason = 0;
-  (void)close(fd);
-  if (reason)
-    (void)unlink(scratch);
-  else
-    PetscCheck(!truncate(scratch, 0), PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "%s: %s", scratch,
-               strerror(errno));
-  PetscCheck(!reason, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE,
-             "%s: no room for the %.1f MB of the result: %s; raise output.every, or choose another "
-             "output.directory",
-             scratch, bytes / 1e6, strerror(reason));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* Creates the directory and looks for room: the cubes, their views and chunk indices, the rest. */
-static PetscErrorCode Prepare(const char *directory, const MFGResult *result, int count, int size) {
+/* Room for the file `path`: the cubes, their views and chunk indices, the rest. */
+static PetscErrorCode Prepare(const char *directory, const char *path, const MFGResult *result,
+                              int count, int size) {
   const MFGBlock *b = &result->grid->block;
   const double cubes = 2 + (result->control ? b->dim : 0);
   const double rest = 65536.0 + 256.0 * result->iterations + 4096.0 * count +
                       8.0 * count * ((double)result->samples * b->dim + 8) +
                       (result->config->text ? (double)strlen(result->config->text) : 0);
   const double bytes = cubes * count * (8.0 * (double)MFGBlockCells(b) + 64.0 * size) + rest;
-  struct statvfs disk;
 
   PetscFunctionBeginUser;
-  PetscCheck(!(errno = MFGMakeDirectories(directory)), PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE,
-             "%s: cannot be created: %s; output.directory names another", directory,
-             strerror(errno));
-  PetscCheck(!statvfs(directory, &disk), PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE, "%s: %s", directory,
-             strerror(errno));
-  const double room = (double)disk.f_bavail * (double)disk.f_frsize;
-  PetscCheck(bytes < room, PETSC_COMM_SELF, PETSC_ERR_FILE_WRITE,
-             "%s: the result needs %.0f MB and %.0f MB are free; raise output.every, or choose "
-             "another output.directory",
-             directory, bytes / 1e6, room / 1e6);
-  PetscCall(Reserve(directory, bytes));
+  PetscCall(MFGDiskReserve(directory, path, bytes, "result",
+                           "raise output.every, or choose another output.directory"));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -337,24 +275,15 @@ static PetscErrorCode Publish(const char *directory, const char *temporary, cons
   PetscCall(PetscSNPrintf(part, sizeof part, "%s/result.xmf.part", directory));
   PetscErrorCode verdict = MFGResultWriteXDMF(part, "result.h5", result, count, levels);
   PetscCall(PetscSNPrintf(path, sizeof path, "%s/result.h5", directory));
-  if (!verdict) verdict = Rename(temporary, path, bytes);
+  if (!verdict) verdict = MFGDiskRename(temporary, path, bytes);
   PetscCall(PetscSNPrintf(path, sizeof path, "%s/result.xmf", directory));
   if (!verdict)
-    verdict = Rename(part, path, bytes);
+    verdict = MFGDiskRename(part, path, bytes);
   else
     (void)unlink(part);
-  if (!verdict) verdict = Sync(directory);
+  if (!verdict) verdict = MFGDiskSync(directory);
   PetscCall(verdict);
   PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* Rank 0's verdict becomes everybody's. */
-static PetscErrorCode Share(MPI_Comm comm, PetscErrorCode verdict) {
-  PetscMPIInt code = (PetscMPIInt)verdict;
-
-  PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Bcast(&code, 1, MPI_INT, 0, comm));
-  PetscFunctionReturn((PetscErrorCode)code);
 }
 
 /* Collective on the ranks that write. */
@@ -370,18 +299,18 @@ static PetscErrorCode WriteFiles(const char *directory, const MFGResult *result,
   PetscCallMPI(MPI_Comm_size(comm, &size));
   PetscCall(MFGResultLevels(result->config, &count, &levels));
   PetscCall(PetscSNPrintf(temporary, sizeof temporary, "%s/result.h5.part", directory));
-  PetscErrorCode verdict =
-      Share(comm, rank ? PETSC_SUCCESS : Prepare(directory, result, count, size));
-  if (!verdict) verdict = MFGFileCreate(comm, temporary, &f);
+  PetscErrorCode verdict = MFGShareVerdict(
+      comm, rank ? PETSC_SUCCESS : Prepare(directory, temporary, result, count, size));
+  if (!verdict) verdict = MFGFileCreate(comm, temporary, 0, &f);
   if (!verdict) {
     verdict = WriteContents(&f, result, count, levels);
     const PetscErrorCode closed = MFGFileClose(&f, (PetscBool)(verdict != PETSC_SUCCESS));
     if (!verdict) verdict = closed;
-    if (!verdict) verdict = Share(comm, rank ? PETSC_SUCCESS : Sync(temporary));
+    if (!verdict) verdict = MFGShareVerdict(comm, rank ? PETSC_SUCCESS : MFGDiskSync(temporary));
     if (!verdict) verdict = Verify(&f, result->grid);
     if (!verdict)
-      verdict = Share(comm, rank ? PETSC_SUCCESS
-                                 : Publish(directory, temporary, result, count, levels, bytes));
+      verdict = MFGShareVerdict(
+          comm, rank ? PETSC_SUCCESS : Publish(directory, temporary, result, count, levels, bytes));
     if (verdict && !rank) (void)unlink(temporary);
   }
   PetscCall(PetscFree(levels));
@@ -399,7 +328,7 @@ PetscErrorCode MFGResultWrite(const char *directory, const MFGResult *result, in
   /* In 1D every rank holds everything and comm is one rank: the first one of world writes. */
   const PetscBool writes = (PetscBool)(grid->block.dim > 1 || !rank);
   PetscErrorCode verdict = writes ? WriteFiles(directory, result, bytes) : PETSC_SUCCESS;
-  verdict = Share(grid->world, verdict);
+  verdict = MFGShareVerdict(grid->world, verdict);
   PetscCall(verdict);
   PetscCallMPI(MPI_Bcast(bytes, 1, MPI_INT64_T, 0, grid->world));
   PetscFunctionReturn(PETSC_SUCCESS);

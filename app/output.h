@@ -9,6 +9,7 @@
 /* One entry per outer iteration. */
 typedef struct {
   int iteration, stage; /* stage: 1, 2, ..; 0 where there is but one */
+  PetscBool on_grid;    /* no agents moved */
   double density_residual, value_residual;
   PetscInt newton_iterations, krylov_iterations;
   double exploitability;  /* NaN: not measured */
@@ -37,6 +38,7 @@ typedef struct {
   const char *backend;
   const char *command_line;
   const char *parent_uuid; /* of the result it started from, or NULL */
+  const char *history;     /* of all parts of the run, newest first; NULL: the command line, now */
 } MFGResult;
 
 /* Collective on grid->world. Writes directory/result.h5 whole to a temporary name, then renames it,

@@ -216,9 +216,10 @@ MFGFootprint MFGProblemFootprint(const MFGProblem *p, const MFGSweepLayout *l, i
             quasi = newton && !grid;
   const int64_t updates = PetscMax(0, PetscMin(s->memory, s->max_iterations - 1));
   MFGFootprint f = {.here = here,
-                    /* newton: the directions of GMRES, and what the linearised sweeps keep */
+                    /* newton: the directions of GMRES, what the linearised sweeps keep, and value
+                       and density at the iterate accepted last */
                     .flows = (4 + 1 + (anderson || quasi) + control * dim + 67 * newton +
-                              (s->exploitability > 0)) *
+                              2 * (newton && grid) + (s->exploitability > 0)) *
                              levels * owned * 8,
                     .history = anderson || quasi ? 2 * updates * levels * owned * 4 : 0,
                     .tables = ((int64_t)s->running.potential_levels + s->terminal.potential_levels +
@@ -257,7 +258,7 @@ PetscErrorCode MFGProblemLargest(const MFGProblem *p, MFGFootprint *largest) {
 
 PetscBool MFGOutcomeUsable(const MFGOutcome *o) {
   return (PetscBool)(o->reason != MFG_STOP_DIVERGED && o->reason != MFG_STOP_HJB_FAILED &&
-                     o->reason != MFG_STOP_FP_FAILED);
+                     o->reason != MFG_STOP_FP_FAILED && o->reason != MFG_STOP_INTERRUPTED);
 }
 
 /* Control, series and paths of a solved equilibrium. */
@@ -280,14 +281,15 @@ static PetscErrorCode Diagnose(const MFGProblem *p, MFGEquilibrium e, MFGSolutio
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGSolutionCreate(const MFGProblem *p, MFGSolution *s, MFGConfigErrors *errors) {
+PetscErrorCode MFGSolutionCreate(const MFGProblem *p, PetscBool guess, MFGSolution *s,
+                                 MFGConfigErrors *errors) {
   const int levels = p->spec.steps + 1;
   const int64_t flow = levels * MFGBlockOwned(&p->grid.block);
 
   PetscFunctionBeginUser;
   memset(s, 0, sizeof *s);
   PetscCall(PetscMalloc3(flow, &s->M, flow, &s->U, levels, &s->statistics));
-  PetscCall(InitialFlow(p, s->M, &s->parent, errors));
+  if (guess) PetscCall(InitialFlow(p, s->M, &s->parent, errors));
   if (errors->count) PetscCall(MFGSolutionDestroy(s));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -66,9 +66,9 @@ typedef struct {
   int64_t *id;
 } MFGSolution;
 
-/* Collective. Room for a solution, with the first guess in M. Errors of equilibrium.initial go to
- * `errors` (count > 0: nothing to destroy). */
-PetscErrorCode MFGSolutionCreate(const MFGProblem *problem, MFGSolution *solution,
+/* Collective. Room for a solution, with the first guess in M where one is asked for. Errors of
+ * equilibrium.initial go to `errors` (count > 0: nothing to destroy). */
+PetscErrorCode MFGSolutionCreate(const MFGProblem *problem, PetscBool guess, MFGSolution *solution,
                                  MFGConfigErrors *errors);
 PetscErrorCode MFGSolutionDestroy(MFGSolution *solution);
 

@@ -48,47 +48,150 @@ PetscErrorCode MFGProgressCreate(MPI_Comm comm, const MFGEquilibriumSpec *spec, 
 
 PetscErrorCode MFGProgressDestroy(MFGProgress *p) {
   PetscFunctionBeginUser;
+  PetscCall(PetscFree(p->table));
   PetscCall(PetscFree(p->history));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode Remember(MFGProgress *p, const MFGIteration *it) {
+/* Adds an entry, and what it counts. */
+static PetscErrorCode Append(MFGProgress *p, const MFGConvergenceEntry *entry) {
   PetscFunctionBeginUser;
   if (p->count == p->capacity) {
     p->capacity = 2 * p->capacity + 16;
     PetscCall(PetscRealloc(p->capacity * sizeof *p->history, &p->history));
   }
-  p->history[p->count++] = (MFGConvergenceEntry){.iteration = it->iteration,
-                                                 .stage = it->stage,
-                                                 .density_residual = it->density_residual,
-                                                 .value_residual = it->value_residual,
-                                                 .newton_iterations = it->newton,
-                                                 .krylov_iterations = it->krylov,
-                                                 .exploitability = it->exploitability,
-                                                 .linear_sweeps = it->products,
-                                                 .fp_iterations = it->fp_krylov,
-                                                 .mass_defect = it->fp_defect,
-                                                 .seconds_hjb = it->seconds_hjb,
-                                                 .seconds_particles = it->seconds_agents,
-                                                 .seconds_density = it->seconds_density,
-                                                 .seconds_other = it->seconds_other,
-                                                 .mass = it->mass,
-                                                 .minimum = it->minimum};
+  p->history[p->count++] = *entry;
+  if (!entry->on_grid) {
+    p->agent_maps++;
+    p->agent_seconds += entry->seconds_particles + entry->seconds_density;
+  }
+  p->newton += entry->newton_iterations;
+  p->krylov += entry->krylov_iterations;
+  p->fp_krylov += entry->fp_iterations;
+  p->products += entry->linear_sweeps;
+  p->fp_defect = PetscMax(p->fp_defect, entry->mass_defect);
+  p->seconds[0] += entry->seconds_hjb;
+  p->seconds[1] += entry->seconds_particles;
+  p->seconds[2] += entry->seconds_density;
+  p->seconds[3] += entry->seconds_other;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Remember(MFGProgress *p, const MFGIteration *it) {
+  const MFGConvergenceEntry entry = {.iteration = it->iteration,
+                                     .stage = it->stage,
+                                     .on_grid = it->on_grid,
+                                     .density_residual = it->density_residual,
+                                     .value_residual = it->value_residual,
+                                     .newton_iterations = it->newton,
+                                     .krylov_iterations = it->krylov,
+                                     .exploitability = it->exploitability,
+                                     .linear_sweeps = it->products,
+                                     .fp_iterations = it->fp_krylov,
+                                     .mass_defect = it->fp_defect,
+                                     .seconds_hjb = it->seconds_hjb,
+                                     .seconds_particles = it->seconds_agents,
+                                     .seconds_density = it->seconds_density,
+                                     .seconds_other = it->seconds_other,
+                                     .mass = it->mass,
+                                     .minimum = it->minimum};
+
+  PetscFunctionBeginUser;
+  PetscCall(Append(p, &entry));
   p->traffic = it->bytes;
   p->imbalance = it->imbalance;
-  if (!it->on_grid) {
-    p->agent_maps++;
-    p->agent_seconds += it->seconds_agents + it->seconds_density;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* An entry as the numbers of a row of the table, and back. */
+#define COLUMNS 17
+static void Pack(const MFGConvergenceEntry *e, double row[COLUMNS]) {
+  const double packed[COLUMNS] = {e->iteration,
+                                  e->stage,
+                                  e->on_grid,
+                                  e->density_residual,
+                                  e->value_residual,
+                                  (double)e->newton_iterations,
+                                  (double)e->krylov_iterations,
+                                  e->exploitability,
+                                  (double)e->linear_sweeps,
+                                  (double)e->fp_iterations,
+                                  e->mass_defect,
+                                  e->seconds_hjb,
+                                  e->seconds_particles,
+                                  e->seconds_density,
+                                  e->seconds_other,
+                                  e->mass,
+                                  e->minimum};
+  memcpy(row, packed, sizeof packed);
+}
+
+static int Whole(double v) {
+  return v >= 0 && v <= INT_MAX ? (int)v : 0;
+}
+
+static MFGConvergenceEntry Unpack(const double row[COLUMNS]) {
+  return (MFGConvergenceEntry){.iteration = Whole(row[0]),
+                               .stage = Whole(row[1]),
+                               .on_grid = (PetscBool)(row[2] != 0),
+                               .density_residual = row[3],
+                               .value_residual = row[4],
+                               .newton_iterations = Whole(row[5]),
+                               .krylov_iterations = Whole(row[6]),
+                               .exploitability = row[7],
+                               .linear_sweeps = Whole(row[8]),
+                               .fp_iterations = Whole(row[9]),
+                               .mass_defect = row[10],
+                               .seconds_hjb = row[11],
+                               .seconds_particles = row[12],
+                               .seconds_density = row[13],
+                               .seconds_other = row[14],
+                               .mass = row[15],
+                               .minimum = row[16]};
+}
+
+static void Numbers(MFGProgress *p, int most, MFGState *state) {
+  MFGStateInteger(state, "history_entries", p->count, 0, most);
+  MFGStateReals(state, "seconds_run", 1, &p->before);
+}
+
+static PetscErrorCode Table(MFGProgress *p, MFGState *state) {
+  PetscFunctionBeginUser;
+  PetscCall(PetscFree(p->table));
+  PetscCall(PetscMalloc1((size_t)p->count * COLUMNS, &p->table));
+  MFGStateReals(state, "history", (int64_t)p->count * COLUMNS, p->table);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGProgressState(MFGProgress *p, MFGState *state) {
+  PetscLogDouble now;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscTime(&now));
+  p->before = now - p->started;
+  Numbers(p, INT_MAX, state);
+  PetscCall(Table(p, state));
+  for (int i = 0; i < p->count; i++) Pack(&p->history[i], p->table + (size_t)i * COLUMNS);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGProgressRestore(MFGProgress *p, int most, MFGRestoreFunction restore,
+                                  void *context) {
+  MFGState state = {0};
+
+  PetscFunctionBeginUser;
+  Numbers(p, most, &state);
+  PetscCall(restore(context, &state));
+  state.count = 0;
+  PetscCall(Table(p, &state));
+  PetscCall(restore(context, &state));
+  const int entries = p->count;
+  p->count = 0;
+  for (int i = 0; i < entries; i++) {
+    const MFGConvergenceEntry entry = Unpack(p->table + (size_t)i * COLUMNS);
+    PetscCall(Append(p, &entry));
   }
-  p->newton += it->newton;
-  p->krylov += it->krylov;
-  p->fp_krylov += it->fp_krylov;
-  p->products += it->products;
-  p->fp_defect = PetscMax(p->fp_defect, it->fp_defect);
-  p->seconds[0] += it->seconds_hjb;
-  p->seconds[1] += it->seconds_agents;
-  p->seconds[2] += it->seconds_density;
-  p->seconds[3] += it->seconds_other;
+  p->started -= p->before;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -122,7 +225,8 @@ PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *it) {
   p->iteration_started = now;
   if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
   if (p->terminal) printf("\r%*s\r", BAR_WIDTH + 30, "");
-  if (it->iteration == 1) PrintHeader(p);
+  if (!p->headed) PrintHeader(p);
+  p->headed = PETSC_TRUE;
   PrintRow(p, it, now - p->started);
   fflush(stdout);
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -142,7 +246,9 @@ PetscErrorCode MFGProgressStage(void *context, const MFGStage *stage, const MFGO
   MFGProgress *p = (MFGProgress *)context;
 
   PetscFunctionBeginUser;
-  p->stage_start = p->count;
+  for (p->stage_start = p->count;
+       p->stage_start > 0 && p->history[p->stage_start - 1].stage == stage->number;)
+    p->stage_start--;
   p->tolerance = stage->tolerance;
   if (!p->speak) PetscFunctionReturn(PETSC_SUCCESS);
   if (p->terminal) printf("\r%*s\r", BAR_WIDTH + 30, "");

@@ -13,7 +13,9 @@ typedef struct {
   double tolerance;
   int count, capacity;
   int stage_start;              /* entries before the stage under way */
+  PetscBool headed;             /* the table has its header */
   MFGConvergenceEntry *history; /* owned; one entry an iteration */
+  double *table, before; /* owned: the history as state; seconds of the run's earlier parts */
   int64_t newton, krylov;
   PetscBool exploitability; /* has a column */
   PetscBool grid;           /* the density moves on the grid: no agents to tell of */
@@ -39,6 +41,12 @@ PetscErrorCode MFGProgressDestroy(MFGProgress *progress);
 PetscErrorCode MFGProgressIteration(void *context, const MFGIteration *iteration);
 PetscErrorCode MFGProgressWithin(void *context, MFGPhase phase, double fraction);
 PetscErrorCode MFGProgressStage(void *context, const MFGStage *stage, const MFGOutcome *outcome);
+
+/* Collective. What a later part of the run needs to tell of the whole: numbers, then arrays of
+ * `count` entries. After a restore the history is that of the state. */
+PetscErrorCode MFGProgressState(MFGProgress *progress, MFGState *state);
+PetscErrorCode MFGProgressRestore(MFGProgress *progress, int most, MFGRestoreFunction restore,
+                                  void *context);
 
 /* The table at the end: seconds per phase, agent-steps/s (of agent_steps in a map), counts, bytes.
  */

@@ -14,6 +14,15 @@ PetscErrorCode MFGResultWriteSeries(MFGFile *f, const MFGResult *result, int cou
                                     const int levels[], hid_t time, hid_t axis);
 PetscErrorCode MFGResultWriteConvergence(MFGFile *f, const MFGResult *result);
 
+/* Collective on f->comm. Root attributes of any file of a run: program, libraries, input; a new
+ * uuid, the time, the history, and the uuid of a result that the run started from (or NULL). */
+PetscErrorCode MFGFileWriteSource(MFGFile *f, MPI_Comm world, const MFGConfig *config,
+                                  const char *backend);
+PetscErrorCode MFGFileWriteMoment(MFGFile *f, const char *history, const char *parent);
+
+/* Collective on comm. "TIME: text", a line of a history, cut to size. */
+PetscErrorCode MFGHistoryLine(MPI_Comm comm, const char *text, size_t size, char line[]);
+
 /* Collective on f->comm. Root attributes: where the result comes from. What depends on the time of
  * day is only in `history`, `created` and `uuid`. */
 PetscErrorCode MFGResultWriteProvenance(MFGFile *f, const MFGResult *result);

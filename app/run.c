@@ -2,11 +2,14 @@
 
 #include <unistd.h>
 
+#include "app/checkpoint.h"
 #include "app/fields.h"
 #include "app/output.h"
 #include "app/problem.h"
 #include "app/progress.h"
 #include "app/run_directory.h"
+#include "app/run_report.h"
+#include "app/watch.h"
 
 static const char *const stopNames[] = {
     [MFG_STOP_NONE] = "running",
@@ -17,12 +20,22 @@ static const char *const stopNames[] = {
     [MFG_STOP_HJB_FAILED] = "hjb_failed",
     [MFG_STOP_FP_FAILED] = "fp_failed",
     [MFG_STOP_STALLED] = "stalled",
+    [MFG_STOP_INTERRUPTED] = "interrupted",
 };
 
-static MFGExitCode OutcomeExitCode(const MFGOutcome *outcome) {
-  if (!MFGOutcomeUsable(outcome)) return MFG_EXIT_NUMERICAL;
-  return outcome->reason == MFG_STOP_CONVERGED ? MFG_EXIT_SUCCESS : MFG_EXIT_NOT_CONVERGED;
-}
+/* A run under way: the context of the solver's callbacks. */
+typedef struct {
+  MPI_Comm comm; /* borrowed, as the next two */
+  const MFGCommandLine *cli;
+  const MFGProblem *problem;
+  MFGProgress progress;
+  MFGWatch watch;
+  MFGCheckpoints checkpoints;
+  MFGCheckpointSource source; /* that it goes on from, if it does */
+  PetscBool resumes;
+  PetscBool save_failed; /* the last time */
+  char command[4096], backend[128];
+} Run;
 
 PetscErrorCode MFGInputErrorsReport(MPI_Comm comm, MFGConfigErrors *errors,
                                     MFGExitCode *exit_code) {
@@ -36,20 +49,32 @@ PetscErrorCode MFGInputErrorsReport(MPI_Comm comm, MFGConfigErrors *errors,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode WriteStatus(MPI_Comm comm, const MFGConfig *config, const MFGOutcome *outcome,
-                                  const MFGProgress *progress) {
-  const MFGConvergenceEntry *last =
-      progress->count ? &progress->history[progress->count - 1] : NULL;
-  char text[2048];
+static MFGExitCode OutcomeExitCode(const Run *run, const MFGOutcome *o) {
+  if (o->reason == MFG_STOP_INTERRUPTED) return run->save_failed ? MFG_EXIT_IO : MFG_EXIT_RESUMABLE;
+  if (!MFGOutcomeUsable(o)) return MFG_EXIT_NUMERICAL;
+  return o->reason == MFG_STOP_CONVERGED ? MFG_EXIT_SUCCESS : MFG_EXIT_NOT_CONVERGED;
+}
+
+/* STATUS; o NULL: the run is under way. */
+static PetscErrorCode WriteStatus(const Run *run, const MFGOutcome *o) {
+  const MFGConfig *c = run->problem->config;
+  const MFGProgress *p = &run->progress;
+  const MFGConvergenceEntry *last = p->count ? &p->history[p->count - 1] : NULL;
+  const char *status = !o                                  ? "running"
+                       : MFGOutcomeUsable(o)               ? "finished"
+                       : o->reason == MFG_STOP_INTERRUPTED ? "interrupted"
+                                                           : "failed";
+  char text[2048], code[32] = "";
 
   PetscFunctionBeginUser;
-  snprintf(text, sizeof text,
-           "status=%s\nreason=%s\nexit_code=%d\niterations=%d\ndensity_residual=%.6e\n"
-           "value_residual=%.6e\ninput_hash=%s\nmessage=%s\n",
-           MFGOutcomeUsable(outcome) ? "finished" : "failed", stopNames[outcome->reason],
-           OutcomeExitCode(outcome), outcome->iterations, last ? last->density_residual : NAN,
-           last ? last->value_residual : NAN, config->hash, outcome->message);
-  PetscCall(MFGRunDirectoryWrite(comm, config->output.directory, "STATUS", text));
+  if (o) (void)snprintf(code, sizeof code, "exit_code=%d\n", OutcomeExitCode(run, o));
+  (void)snprintf(text, sizeof text,
+                 "status=%s\nreason=%s\n%siterations=%d\ndensity_residual=%.6e\n"
+                 "value_residual=%.6e\ninput_hash=%s\nresumable=%s\ncheckpoint=%s\nmessage=%s\n",
+                 status, stopNames[o ? o->reason : MFG_STOP_NONE], code, last ? last->iteration : 0,
+                 last ? last->density_residual : NAN, last ? last->value_residual : NAN, c->hash,
+                 *run->checkpoints.name ? "yes" : "no", run->checkpoints.name, o ? o->message : "");
+  PetscCall(MFGRunDirectoryWrite(run->comm, c->output.directory, "STATUS", text));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -64,16 +89,70 @@ static void CommandLine(size_t size, char *text) {
   text[n] = '\0';
 }
 
-static PetscErrorCode WriteResult(const MFGProblem *p, const MFGSolution *s,
-                                  const MFGProgress *progress, int64_t *bytes) {
-  char backend[128], command_line[4096];
+static PetscErrorCode Iteration(void *context, const MFGIteration *it) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGProgressIteration(&((Run *)context)->progress, it));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Within(void *context, MFGPhase phase, double fraction) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGProgressWithin(&((Run *)context)->progress, phase, fraction));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Stage(void *context, const MFGStage *stage, const MFGOutcome *outcome) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGProgressStage(&((Run *)context)->progress, stage, outcome));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Decide(void *context, MFGPiece piece, int64_t work, PetscBool *save,
+                             PetscBool *stop) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGWatchDecide(&((Run *)context)->watch, piece, work, save, stop));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Restore(void *context, const MFGState *state) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGCheckpointRestore(&((Run *)context)->source, state));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A checkpoint that cannot be written costs no result: the run goes on and says so. */
+static PetscErrorCode Save(void *context, const MFGState *solver) {
+  Run *run = (Run *)context;
+  MFGCheckpoints *c = &run->checkpoints;
+  const int64_t before = c->bytes;
+  MFGState state = *solver;
+  MFGErrorRecord record;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGProgressState(&run->progress, &state));
+  PetscCall(MFGErrorHandlerPush(&record));
+  const PetscErrorCode verdict = MFGCheckpointsWrite(c, &state);
+  PetscCall(PetscPopErrorHandler());
+  run->save_failed = (PetscBool)(verdict != PETSC_SUCCESS);
+  PetscCall(MFGWatchSaved(&run->watch, (PetscBool)!verdict, c->seconds[1]));
+  if (verdict)
+    PetscCall(MFGSay(run->comm, "warning: no checkpoint: %s\n", record.message));
+  else
+    PetscCall(MFGSay(run->comm, "%s: %.1f MB in %.2f s\n", c->name, (c->bytes - before) / 1e6,
+                     c->seconds[1]));
+  PetscCall(WriteStatus(run, NULL));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode WriteResult(const Run *run, const MFGSolution *s, int64_t *bytes) {
+  const MFGProblem *p = run->problem;
   const MFGResult result = {.grid = &p->grid,
                             .config = p->config,
                             .M = s->M,
                             .U = s->U,
                             .control = s->control,
-                            .iterations = progress->count,
-                            .convergence = progress->history,
+                            .iterations = run->progress.count,
+                            .convergence = run->progress.history,
                             .cost = s->series.cost,
                             .mean = s->series.mean,
                             .variance = s->series.variance,
@@ -84,214 +163,148 @@ static PetscErrorCode WriteResult(const MFGProblem *p, const MFGSolution *s,
                             .id = s->id,
                             .status = "finished",
                             .stop_reason = stopNames[s->outcome.reason],
-                            .backend = backend,
-                            .command_line = command_line,
-                            .parent_uuid = s->parent};
+                            .backend = run->backend,
+                            .command_line = run->command,
+                            .parent_uuid = run->checkpoints.parent,
+                            .history = run->checkpoints.history};
 
   PetscFunctionBeginUser;
-  CommandLine(sizeof command_line, command_line);
-  snprintf(backend, sizeof backend, "%s: %s", p->backend->name, p->backend->detail);
   PetscCall(MFGResultWrite(p->config->output.directory, &result, bytes));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-void MFGCellsText(int dim, const int cells[], size_t size, char text[]) {
-  int used = 0;
-  for (int k = 0; k < dim; k++)
-    used += snprintf(text + used, size - used, "%s%d", k ? " x " : "", cells[k]);
-}
-
-/* What the run is about to do, in a few lines. */
-static PetscErrorCode Announce(MPI_Comm comm, const MFGProblem *p) {
-  const MFGConfig *c = p->config;
-  const MFGBlock *b = &p->grid.block;
-  PetscMPIInt size;
-  char cells[64], density[64] = "density on the grid";
-
+/* What the stop of a run comes to. */
+static PetscErrorCode ExplainInterruption(Run *run, MFGOutcome *o) {
   PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_size(comm, &size));
-  MFGCellsText(b->dim, b->cells, sizeof cells, cells);
-  if (!MFGProblemOnGrid(p))
-    snprintf(density, sizeof density, "%lld agents", (long long)c->agents.count);
-  PetscCall(MFGSay(comm, "%s: %s cells, %d steps, %s; %d rank%s, backend %s (%s)\n", c->title,
-                   cells, c->time.steps, density, (int)size, size > 1 ? "s" : "", p->backend->name,
-                   p->backend->detail));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* More ranks than this are not told one by one. */
-#define RANKS_TOLD 16
-
-static PetscErrorCode SayTraffic(MPI_Comm comm, int rank, const MFGExchangeBytes *b, int steps) {
-  PetscFunctionBeginUser;
-  PetscCall(MFGSay(comm,
-                   "  rank %d sends per step: halo %.1f, migration %.1f, reductions %.1f, gathers "
-                   "%.1f bytes\n",
-                   rank, (double)b->halo / steps, (double)b->migration / steps,
-                   (double)b->reduction / steps, (double)b->gather / steps));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* How the agents are divided, and what the model says of it. */
-static PetscErrorCode SayDecomposition(MPI_Comm comm, const MFGProblem *p) {
-  PetscMPIInt size;
-
-  PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_size(comm, &size));
-  if (size > 1 && !MFGProblemOnGrid(p))
-    PetscCall(MFGSay(comm, "decomposition: %s%s; %s\n", MFGDecompositionName(p->model.choice),
-                     p->config->parallel.decomposition ? "" : " (auto)", p->model.reason));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode DryRun(MPI_Comm comm, const MFGProblem *p) {
-  const MFGBlock *b = &p->grid.block;
-  PetscMPIInt size;
-  MFGFootprint f;
-  const char *layout = b->dim == 1 ? "every rank holds the whole grid" : "grid divided into boxes";
-
-  PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_size(comm, &size));
-  PetscCall(MFGProblemLargest(p, &f));
-  PetscCall(Announce(comm, p));
-  const PetscBool grid = MFGProblemOnGrid(p);
-  const PetscBool domain = (PetscBool)(!grid && p->model.choice == MFG_DECOMPOSITION_DOMAIN);
-  PetscCall(SayDecomposition(comm, p));
-  if (grid)
-    PetscCall(MFGSay(comm, "layout: %s\n", layout));
+  if (run->save_failed)
+    (void)snprintf(o->message, sizeof o->message,
+                   "stopped in iteration %d by %s, and the last checkpoint could not be written; "
+                   "%s%s",
+                   o->iterations, run->watch.cause,
+                   *run->checkpoints.name ? "the same command line goes on from "
+                                          : "the same command line starts from the beginning",
+                   run->checkpoints.name);
   else
-    PetscCall(MFGSay(comm, "layout: %s; at most %.0f agents a rank%s\n", layout,
-                     ceil((domain ? p->model.imbalance : 1) * (double)p->spec.agents / size),
-                     domain ? " at t = 0" : ""));
-  for (PetscMPIInt r = 0; r < PetscMin(size, RANKS_TOLD); r++) {
-    const MFGBlock *box = b->dim > 1 || domain ? &p->grid.boxes[r] : b;
-    PetscCall(MFGSay(comm, "  rank %d: cells ", (int)r));
-    for (int k = 0; k < b->dim; k++)
-      PetscCall(
-          MFGSay(comm, "%s[%d, %d)", k ? " x " : "", box->start[k], box->start[k] + box->count[k]));
-    PetscCall(MFGSay(comm, "\n"));
-    if (size == 1 || grid) continue;
-    const MFGExchangeBytes bytes = MFGSweepBytes(&p->layout, r);
-    PetscCall(SayTraffic(comm, r, &bytes, p->spec.steps));
-  }
-  PetscCall(
-      MFGSay(comm,
-             "memory of the fullest rank, MB: flows %.1f, history of the acceleration %.1f, tables "
-             "%.1f, value equation %.1f, agents %.1f, moments %.1f, Fokker-Planck step %.1f, "
-             "together %.1f; besides, the program itself holds %.1f\n",
-             f.flows / 1e6, f.history / 1e6, f.tables / 1e6, f.value / 1e6, f.agents / 1e6,
-             f.moments / 1e6, f.linear / 1e6, f.total / 1e6, p->memory_before / 1e6));
-  PetscCall(
-      MFGSay(comm, "disk: %.1f MB in %s/result.h5\n", f.disk / 1e6, p->config->output.directory));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* What the ranks sent in the last sweep. */
-static PetscErrorCode ReportTraffic(MPI_Comm comm, const MFGProblem *p,
-                                    const MFGProgress *progress) {
-  PetscMPIInt size;
-  MFGExchangeBytes *all;
-
-  PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_size(comm, &size));
-  if (size == 1 || MFGProblemOnGrid(p)) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(PetscMalloc1(size, &all));
-  PetscCallMPI(
-      MPI_Allgather(&progress->traffic, sizeof *all, MPI_BYTE, all, sizeof *all, MPI_BYTE, comm));
-  PetscCall(MFGSay(comm, "decomposition %s: largest over mean number of agents per rank %.2f\n",
-                   MFGDecompositionName(p->model.choice), progress->imbalance));
-  for (PetscMPIInt r = 0; r < PetscMin(size, RANKS_TOLD); r++)
-    PetscCall(SayTraffic(comm, r, &all[r], p->spec.steps));
-  PetscCall(PetscFree(all));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* Memory beyond the program's own, of the rank whose memory grew most. */
-static PetscErrorCode ReportMemory(MPI_Comm comm, const MFGProblem *p) {
-  double mb[] = {(MFGMemoryPeak() - p->memory_before) / 1e6, p->memory_before / 1e6};
-  MFGFootprint f;
-
-  PetscFunctionBeginUser;
-  PetscCall(MFGProblemLargest(p, &f));
-  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, mb, 2, MPI_DOUBLE, MPI_MAX, comm));
-  PetscCall(
-      MFGSay(comm,
-             "memory of a rank, MB: at most %.1f, predicted %.1f; besides, the program itself "
-             "held %.1f\n",
-             mb[0], f.total / 1e6, mb[1]));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* What a user should know beyond the outcome. */
-static PetscErrorCode Remark(MPI_Comm comm, const MFGOutcome *o) {
-  PetscFunctionBeginUser;
-  if (o->raised)
-    PetscCall(
-        MFGSay(comm,
-               "warning: the bandwidth of the rule was below %.1f cells and was raised; refine "
-               "domain.cells, or use fewer agents\n",
-               MFG_BANDWIDTH_MIN_CELLS));
-  if (o->mixture_floor)
-    PetscCall(MFGSay(comm,
-                     "note: %lld cell values of mixed iterates were below zero; the couplings saw "
-                     "%.0e there\n",
-                     (long long)o->mixture_floor, MFG_DENSITY_FLOOR));
+    (void)snprintf(o->message, sizeof o->message,
+                   "stopped in iteration %d by %s; the same command line goes on from %s",
+                   o->iterations, run->watch.cause, run->checkpoints.name);
+  PetscCall(MFGWatchObeyed(&run->watch));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 /* Solve, write, summarise. What can fail without the solution is done before it. */
-static PetscErrorCode SolveAndWrite(MPI_Comm comm, const MFGProblem *p, MFGSolution *s,
-                                    MFGExitCode *exit_code) {
-  const MFGConfig *c = p->config;
-  const MFGOutcome *o = &s->outcome;
-  MFGProgress progress;
-  const MFGStageCallbacks callbacks = {MFGProgressIteration, MFGProgressWithin, MFGProgressStage,
-                                       &progress};
+static PetscErrorCode SolveAndWrite(Run *run, MFGSolution *s, MFGExitCode *exit_code) {
+  const MFGProblem *p = run->problem;
+  const char *directory = p->config->output.directory;
+  MFGOutcome *o = &s->outcome;
+  const MFGStageCallbacks callbacks = {.monitor = Iteration,
+                                       .progress = Within,
+                                       .stage = Stage,
+                                       .decide = Decide,
+                                       .save = Save,
+                                       .restore = run->resumes ? Restore : NULL,
+                                       .context = run};
   PetscLogDouble t0, t1;
   int64_t bytes = 0;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGRunDirectoryLock(comm, c->output.directory));
-  PetscCall(MFGRunDirectoryWrite(comm, c->output.directory, "effective.yaml", c->text));
-  PetscCall(MFGRunDirectoryWrite(comm, c->output.directory, "STATUS", "status=running\n"));
-  PetscCall(MFGProgressCreate(comm, &p->spec, &progress));
+  PetscCall(MFGRunDirectoryWrite(run->comm, directory, "effective.yaml", p->config->text));
+  PetscCall(WriteStatus(run, NULL));
   PetscCall(MFGProblemSolve(p, &callbacks, s));
-  PetscCall(MFGSay(comm, "%s\n", o->message));
+  if (o->reason == MFG_STOP_INTERRUPTED) PetscCall(ExplainInterruption(run, o));
+  PetscCall(MFGSay(run->comm, "%s\n", o->message));
   PetscCall(PetscTime(&t0));
-  if (MFGOutcomeUsable(o)) PetscCall(WriteResult(p, s, &progress, &bytes));
-  PetscCall(WriteStatus(comm, c, o, &progress));
+  if (MFGOutcomeUsable(o)) {
+    PetscCall(WriteResult(run, s, &bytes));
+    PetscCall(MFGCheckpointsRemove(&run->checkpoints));
+  }
+  PetscCall(WriteStatus(run, o));
   PetscCall(PetscTime(&t1));
-  PetscCall(MFGProgressSummary(&progress, p->spec.agents * p->spec.steps, t1 - t0, bytes));
-  PetscCall(ReportMemory(comm, p));
-  PetscCall(ReportTraffic(comm, p, &progress));
-  PetscCall(Remark(comm, o));
-  if (bytes) PetscCall(MFGSay(comm, "result: %s/result.h5\n", c->output.directory));
-  *exit_code = OutcomeExitCode(o);
-  PetscCall(MFGRunDirectoryUnlock(comm, c->output.directory));
-  PetscCall(MFGProgressDestroy(&progress));
+  PetscCall(MFGProgressSummary(&run->progress, p->spec.agents * p->spec.steps, t1 - t0,
+                               bytes + run->checkpoints.bytes));
+  PetscCall(MFGReportEnd(run->comm, p, o, &run->progress));
+  if (bytes) PetscCall(MFGSay(run->comm, "result: %s/result.h5\n", directory));
+  *exit_code = OutcomeExitCode(run, o);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* In the locked directory: where to go on from, then the work. */
+static PetscErrorCode RunLocked(Run *run, MFGExitCode *exit_code) {
+  const MFGProblem *p = run->problem;
+  const MFGConfig *c = p->config;
+  MFGConfigErrors errors = {0};
+  MFGSolution solution;
+
+  PetscFunctionBeginUser;
+  PetscCall(
+      MFGCheckpointFind(&p->grid, c, run->cli->restart, &run->resumes, &run->source, &errors));
+  if (!errors.count) PetscCall(MFGSolutionCreate(p, !run->resumes, &solution, &errors));
+  if (errors.count) {
+    PetscCall(MFGInputErrorsReport(run->comm, &errors, exit_code));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  PetscCall(MFGCheckpointsCreate(&p->grid, c, run->backend, run->command,
+                                 run->resumes ? &run->source : NULL, &run->checkpoints));
+  if (solution.parent)
+    PetscCall(
+        PetscStrncpy(run->checkpoints.parent, solution.parent, sizeof run->checkpoints.parent));
+  PetscCall(MFGProgressCreate(run->comm, &p->spec, &run->progress));
+  if (run->resumes)
+    PetscCall(MFGProgressRestore(&run->progress,
+                                 c->equilibrium.max_iterations + MFG_MAX_FACTORS + 1,
+                                 MFGCheckpointRestore, &run->source));
+  PetscCall(MFGWatchCreate(run->comm, c, run->cli->started, run->cli->walltime, &run->watch));
+  PetscCall(MFGReportStart(run->comm, p));
+  if (run->resumes)
+    PetscCall(MFGSay(run->comm, "goes on from %s, after %d iterations\n", run->source.path,
+                     run->progress.count));
+  PetscCall(SolveAndWrite(run, &solution, exit_code));
+  PetscCall(MFGSolutionDestroy(&solution));
+  PetscCall(MFGProgressDestroy(&run->progress));
+  PetscCall(MFGCheckpointsDestroy(&run->checkpoints));
+  PetscCall(MFGCheckpointSourceClose(&run->source));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A run that ends with an error says so in STATUS and does not leave its lock; best effort, by rank
+ * 0 alone. */
+static PetscErrorCode LeaveAfterError(const Run *run, PetscErrorCode code) {
+  const char *directory = run->problem->config->output.directory;
+  PetscMPIInt rank;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_rank(run->comm, &rank));
+  if (!rank) {
+    char text[256];
+    (void)snprintf(text, sizeof text,
+                   "status=failed\nreason=error\nexit_code=%d\nresumable=%s\ncheckpoint=%s\n",
+                   MFGErrorExitCode(code), *run->checkpoints.name ? "yes" : "no",
+                   run->checkpoints.name);
+    (void)MFGRunDirectoryWrite(PETSC_COMM_SELF, directory, "STATUS", text);
+  }
+  PetscCall(MFGRunDirectoryUnlock(run->comm, directory));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 /* A valid input and its problem: the dry run, or the run. */
 static PetscErrorCode RunProblem(MPI_Comm comm, const MFGCommandLine *cli,
                                  const MFGProblem *problem, MFGExitCode *exit_code) {
-  MFGConfigErrors errors = {0};
-  MFGSolution solution;
+  const char *directory = problem->config->output.directory;
+  Run run = {.comm = comm, .cli = cli, .problem = problem, .source = {.file = -1}};
 
   PetscFunctionBeginUser;
   if (cli->dry_run) {
-    PetscCall(DryRun(comm, problem));
+    PetscCall(MFGReportDryRun(comm, problem));
     PetscFunctionReturn(PETSC_SUCCESS);
   }
-  PetscCall(MFGSolutionCreate(problem, &solution, &errors));
-  if (errors.count) {
-    PetscCall(MFGInputErrorsReport(comm, &errors, exit_code));
-    PetscFunctionReturn(PETSC_SUCCESS);
-  }
-  PetscCall(Announce(comm, problem));
-  PetscCall(SayDecomposition(comm, problem));
-  PetscCall(SolveAndWrite(comm, problem, &solution, exit_code));
-  PetscCall(MFGSolutionDestroy(&solution));
+  CommandLine(sizeof run.command, run.command);
+  (void)snprintf(run.backend, sizeof run.backend, "%s: %s", problem->backend->name,
+                 problem->backend->detail);
+  PetscCall(MFGRunDirectoryLock(comm, directory));
+  const PetscErrorCode code = RunLocked(&run, exit_code);
+  if (code) (void)LeaveAfterError(&run, code);
+  PetscCall(code);
+  PetscCall(MFGRunDirectoryUnlock(comm, directory));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -326,6 +339,16 @@ PetscErrorCode MFGRun(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exi
     PetscCall(MFGSay(comm, "%s: valid\n", cli->case_path));
     PetscCall(MFGConfigDestroy(&config));
     PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  if (!errors.count && !cli->dry_run && !strcmp(cli->restart, "auto")) {
+    char text[PETSC_MAX_PATH_LEN + 200];
+    PetscBool finished;
+    PetscCall(MFGResultFinished(comm, config, sizeof text, text, &finished));
+    if (finished) {
+      PetscCall(MFGSay(comm, "%s: nothing to do; --restart none computes it again\n", text));
+      PetscCall(MFGConfigDestroy(&config));
+      PetscFunctionReturn(PETSC_SUCCESS);
+    }
   }
   if (!errors.count) PetscCall(InsertOptions(config, cli));
   if (!errors.count) PetscCall(MFGProblemCreate(comm, config, &problem, &errors));

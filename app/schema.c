@@ -322,13 +322,31 @@ static const MFGKey schema[] = {
      .by_default = "false",
      AT(output.control),
      .doc = "Write the optimal control too."},
+    {.path = "checkpoint.every_iterations",
+     .kind = MFG_KEY_INTEGER,
+     FROM(1, 1e6),
+     .by_default = "10",
+     AT(checkpoint.every_iterations),
+     .doc = "A checkpoint after so many outer iterations; a linearised sweep of newton counts as "
+            "one."},
+    {.path = "checkpoint.every_seconds",
+     .kind = MFG_KEY_REAL,
+     .unit = "s",
+     ABOVE(0, PETSC_MAX_REAL),
+     .by_default = "600",
+     AT(checkpoint.every_seconds),
+     .doc = "And whenever so much time has passed since the last one, within an iteration too."},
+    {.path = "checkpoint.keep",
+     .kind = MFG_KEY_INTEGER,
+     FROM(1, 1000),
+     .by_default = "3",
+     AT(checkpoint.keep),
+     .doc = "How many are kept; an older one goes when a newer one is written and verified."},
     {.path = "petsc",
      .kind = MFG_KEY_PETSC,
      .by_default = "{}",
      NOWHERE,
      .doc = "PETSc options without their dash, as in {hjb_ksp_type: bcgs}."},
-    RESERVED("checkpoint", "take the section out; a run starts from its beginning in this version",
-             "When checkpoints are written."),
     RESERVED("game", "take it out; this version solves the game", "game or control."),
 };
 
@@ -354,7 +372,8 @@ PetscBool MFGSchemaIsSection(const char *path) {
 
 static const char *const sections[] = {"domain",       "time",          "dynamics", "hamiltonian",
                                        "running_cost", "terminal_cost", "agents",   "fokker_planck",
-                                       "density",      "equilibrium",   "parallel", "output"};
+                                       "density",      "equilibrium",   "parallel", "output",
+                                       "checkpoint"};
 
 #define SECTIONS ((int)(sizeof sections / sizeof *sections))
 

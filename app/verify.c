@@ -148,7 +148,7 @@ static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, PetscBool 
     PetscCall(MFGConfigDestroy(&config));
     PetscFunctionReturn(PETSC_SUCCESS);
   }
-  PetscCall(MFGSolutionCreate(&problem, &solution, errors));
+  PetscCall(MFGSolutionCreate(&problem, PETSC_TRUE, &solution, errors));
   PetscCall(MFGProblemSolve(&problem, &silent, &solution));
   PetscCall(PetscTime(&t1));
   *v = (Verdict){.reason = solution.outcome.reason, .seconds = t1 - t0};

@@ -28,7 +28,7 @@ solve() {
   [ "$(nproc)" -ge 2 ] || ranks=1 # ranks that wait keep their core busy
   [ ! -t 1 ] || export NASHFLOW_PROGRESS=${NASHFLOW_PROGRESS:-bar} # mpiexec hides the terminal
   say "solve $case_file on $ranks ranks: $mpiexec -n $ranks build/nashflow run $case_file --output $directory"
-  "$mpiexec" -n "$ranks" build/nashflow run "$case_file" --output "$directory" \
+  "$mpiexec" -n "$ranks" build/nashflow run "$case_file" --output "$directory" --restart none \
     || die "the run ended with exit code $? (README, 'Exit codes'); see $directory/STATUS"
   [ -e "$result" ] || die "the run left no $result; see $directory/STATUS"
 }

@@ -9,9 +9,11 @@
 typedef struct {
   PetscInt memory, count, next; /* columns allowed, held, and the one to write next */
   PetscReal damping;
-  PetscInt length; /* local entries */
-  float *dx, *df;  /* owned; [memory][length] */
-  double *gram;    /* owned; [memory][memory], <df_i, df_j> */
+  PetscInt length;  /* local entries */
+  PetscBool before; /* the work vectors hold the iterate before the last and its F */
+  PetscBool resume; /* history and iterate before are those of the iterate to start from */
+  float *dx, *df;   /* owned; [memory][length] */
+  double *gram;     /* owned; [memory][memory], <df_i, df_j> */
 } Anderson;
 
 /* y += a x for a float column. */
@@ -137,7 +139,11 @@ static PetscErrorCode SNESSolve_Anderson(SNES snes) {
 
   PetscFunctionBegin;
   snes->reason = SNES_CONVERGED_ITERATING;
-  a->count = a->next = 0;
+  if (!a->resume) {
+    a->count = a->next = 0;
+    a->before = PETSC_FALSE;
+  }
+  a->resume = PETSC_FALSE;
   for (PetscInt k = 0; !snes->reason; k++) {
     snes->iter = k;
     PetscCall(SNESComputeFunction(snes, X, F));
@@ -152,9 +158,10 @@ static PetscErrorCode SNESSolve_Anderson(SNES snes) {
       snes->reason = SNES_DIVERGED_MAX_IT;
       break;
     }
-    if (k > 0 && a->memory > 0) PetscCall(Append(snes, a, X, F, Xold, Fold));
+    if (a->before && a->memory > 0) PetscCall(Append(snes, a, X, F, Xold, Fold));
     PetscCall(VecCopy(X, Xold));
     PetscCall(VecCopy(F, Fold));
+    a->before = PETSC_TRUE;
     PetscCall(Mix(snes, a, X, F));
   }
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -176,6 +183,7 @@ static PetscErrorCode SNESSetUp_Anderson(SNES snes) {
   PetscCall(VecGetLocalSize(snes->vec_sol, &a->length));
   PetscCall(PetscMalloc3(a->memory * a->length, &a->dx, a->memory * a->length, &a->df,
                          a->memory * a->memory, &a->gram));
+  PetscCall(PetscArrayzero(a->gram, a->memory * a->memory));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -224,15 +232,71 @@ PetscErrorCode MFGAndersonRegister(void) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGAndersonSetParameters(SNES snes, int memory, double damping) {
+static PetscErrorCode CheckType(SNES snes) {
   PetscBool same;
-  Anderson *a = (Anderson *)snes->data;
 
   PetscFunctionBegin;
   PetscCall(PetscObjectTypeCompare((PetscObject)snes, MFGANDERSON, &same));
   PetscCheck(same, PetscObjectComm((PetscObject)snes), PETSC_ERR_ARG_WRONG,
              "the SNES is not of type " MFGANDERSON "; call SNESSetType first");
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGAndersonSetParameters(SNES snes, int memory, double damping) {
+  Anderson *a = (Anderson *)snes->data;
+
+  PetscFunctionBegin;
+  PetscCall(CheckType(snes));
   a->memory = memory;
   a->damping = damping;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGAndersonNumbers(SNES snes, MFGState *state) {
+  Anderson *a = (Anderson *)snes->data;
+
+  PetscFunctionBegin;
+  PetscCall(CheckType(snes));
+  MFGStateInteger(state, "anderson_columns", a->count, 0, a->memory);
+  MFGStateInteger(state, "anderson_next", a->next, 0, PetscMax(a->memory - 1, 0));
+  MFGStateInteger(state, "anderson_before", a->before, 0, 1);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static void AddColumns(MFGState *state, const char *name, int64_t levels, float *columns) {
+  MFGStateAdd(state,
+              (MFGStateItem){
+                  .name = name, .kind = MFG_STATE_FLOW_SINGLE, .count = levels, .data = columns});
+}
+
+PetscErrorCode MFGAndersonArrays(SNES snes, Vec X, int64_t levels, MFGState *state) {
+  Anderson *a = (Anderson *)snes->data;
+  PetscScalar *x;
+
+  PetscFunctionBegin;
+  PetscCall(CheckType(snes));
+  if (!snes->setupcalled) {
+    PetscCall(SNESSetSolution(snes, X));
+    PetscCall(SNESSetUp(snes));
+  }
+  MFGStateReals(state, "anderson_gram", a->memory * a->memory, a->gram);
+  AddColumns(state, "anderson_dx", a->count * levels, a->dx);
+  AddColumns(state, "anderson_df", a->count * levels, a->df);
+  if (!a->before) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(VecGetArray(snes->work[0], &x));
+  MFGStateFlow(state, "anderson_x", levels, x);
+  PetscCall(VecRestoreArray(snes->work[0], &x));
+  PetscCall(VecGetArray(snes->work[1], &x));
+  MFGStateFlow(state, "anderson_f", levels, x);
+  PetscCall(VecRestoreArray(snes->work[1], &x));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGAndersonResume(SNES snes) {
+  Anderson *a = (Anderson *)snes->data;
+
+  PetscFunctionBegin;
+  PetscCall(CheckType(snes));
+  a->resume = PETSC_TRUE;
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -10,6 +10,8 @@
 
 #include <petscsnes.h>
 
+#include "solvers/state.h"
+
 #define MFGANDERSON "mfganderson"
 
 /* Registers the type; once, after PetscInitialize. */
@@ -18,3 +20,11 @@ PetscErrorCode MFGAndersonRegister(void);
 /* memory >= 0 differences are kept (0: damped Picard); damping beta in (0, 1]. Options: <prefix>
  * anderson_memory and anderson_damping override both. */
 PetscErrorCode MFGAndersonSetParameters(SNES snes, int memory, double damping);
+
+/* Collective. The history as state: numbers first, since they say how many columns the arrays hold,
+ * [columns] blocks of `levels` levels. X is a vector of the kind that SNESSolve will get. Saved
+ * within the function at an iterate, it goes on there: after MFGAndersonResume the next SNESSolve
+ * starts at that iterate with the history before it. */
+PetscErrorCode MFGAndersonNumbers(SNES snes, MFGState *state);
+PetscErrorCode MFGAndersonArrays(SNES snes, Vec X, int64_t levels, MFGState *state);
+PetscErrorCode MFGAndersonResume(SNES snes);

@@ -1,9 +1,11 @@
 #include "solvers/continuation.h"
 
-/* What the monitor of a stage adds to its iterations. */
+/* A stage under way: what its callbacks add. */
 typedef struct {
   const MFGStageCallbacks *callbacks;
-  int stage, before;
+  MFGEquilibrium equilibrium;
+  int number, stage; /* 0, 1, ...; stage: as in MFGIteration */
+  MFGOutcome before; /* counts of the stages before */
 } Count;
 
 static PetscErrorCode CountIteration(void *context, const MFGIteration *iteration) {
@@ -11,7 +13,7 @@ static PetscErrorCode CountIteration(void *context, const MFGIteration *iteratio
   MFGIteration it = *iteration;
 
   PetscFunctionBeginUser;
-  it.iteration += count->before;
+  it.iteration += count->before.iterations;
   it.stage = count->stage;
   if (count->callbacks->monitor)
     PetscCall(count->callbacks->monitor(count->callbacks->context, &it));
@@ -23,6 +25,31 @@ static PetscErrorCode PassProgress(void *context, MFGPhase phase, double fractio
 
   PetscFunctionBeginUser;
   if (callbacks->progress) PetscCall(callbacks->progress(callbacks->context, phase, fraction));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Which stage, and what those before it have counted. */
+static void Position(Count *count, int stages, MFGState *state) {
+  MFGStateInteger(state, "stage", count->number, 0, stages - 1);
+  MFGStateInteger(state, "maps_before", count->before.iterations, 0, INT_MAX);
+  MFGStateInteger(state, "products_before", count->before.products, 0, INT64_MAX);
+  MFGStateInteger(state, "mixture_floor_before", count->before.mixture_floor, 0, INT64_MAX);
+}
+
+static PetscErrorCode Ask(void *context, MFGPiece piece, int64_t work, PetscBool *stop) {
+  Count *count = (Count *)context;
+  const MFGStageCallbacks *callbacks = count->callbacks;
+  PetscBool save = PETSC_FALSE;
+  MFGState state = {0};
+
+  PetscFunctionBeginUser;
+  if (!callbacks->decide) PetscFunctionReturn(PETSC_SUCCESS);
+  work += count->before.iterations + count->before.products;
+  PetscCall(callbacks->decide(callbacks->context, piece, work, &save, stop));
+  if (!save) PetscFunctionReturn(PETSC_SUCCESS);
+  Position(count, INT_MAX, &state);
+  PetscCall(MFGEquilibriumState(count->equilibrium, &state));
+  PetscCall(callbacks->save(callbacks->context, &state));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -70,7 +97,7 @@ static MFGEquilibriumSpec StageSpec(const MFGEquilibriumSpec *spec, const MFGSta
 
 static PetscBool Lost(const MFGOutcome *o) {
   return (PetscBool)(o->reason == MFG_STOP_DIVERGED || o->reason == MFG_STOP_HJB_FAILED ||
-                     o->reason == MFG_STOP_FP_FAILED);
+                     o->reason == MFG_STOP_FP_FAILED || o->reason == MFG_STOP_INTERRUPTED);
 }
 
 /* Adds the counts of the stages before; a message of several stages says which. */
@@ -94,24 +121,32 @@ PetscErrorCode MFGContinuationSolve(const MFGGrid *grid, const MFGBackend *backe
                                     const MFGStageCallbacks *callbacks, double *M, double *U,
                                     MFGSampleStatistics *statistics, MFGEquilibrium *last,
                                     MFGOutcome *outcome) {
-  const int count = MFGContinuationStages(spec, continuation);
-  MFGOutcome before = {0};
-  MFGEquilibrium e;
+  const int stages = MFGContinuationStages(spec, continuation);
+  Count count = {.callbacks = callbacks};
+  MFGState position = {0};
+  PetscBool resume = (PetscBool)(callbacks->restore != NULL);
 
   PetscFunctionBeginUser;
   *last = NULL;
-  for (int k = 0; k < count; k++) {
-    const MFGStage stage = MakeStage(spec, continuation, k);
-    const MFGEquilibriumSpec s =
-        StageSpec(spec, &stage, spec->max_iterations - before.iterations - (count - 1 - k));
-    Count counter = {callbacks, count > 1 ? stage.number : 0, before.iterations};
-    const PetscBool tell = (PetscBool)(count > 1 && callbacks->stage);
+  Position(&count, stages, &position);
+  if (resume) PetscCall(callbacks->restore(callbacks->context, &position));
+  for (; count.number < stages; count.number++, resume = PETSC_FALSE) {
+    const MFGStage stage = MakeStage(spec, continuation, count.number);
+    const MFGEquilibriumSpec s = StageSpec(
+        spec, &stage, spec->max_iterations - count.before.iterations - (stages - 1 - count.number));
+    const PetscBool tell = (PetscBool)(stages > 1 && callbacks->stage);
+    MFGEquilibrium e;
+    count.stage = stages > 1 ? stage.number : 0;
     if (tell) PetscCall(callbacks->stage(callbacks->context, &stage, NULL));
     PetscCall(MFGEquilibriumCreate(grid, backend, &s, &e));
-    PetscCall(MFGEquilibriumSetMonitor(e, CountIteration, PassProgress, &counter));
+    count.equilibrium = e;
+    PetscCall(MFGEquilibriumSetMonitor(e, CountIteration, PassProgress, &count));
+    PetscCall(MFGEquilibriumSetAsk(e, Ask, &count));
+    if (resume) PetscCall(MFGEquilibriumRestore(e, callbacks->restore, callbacks->context, M, U));
     PetscCall(MFGEquilibriumSolve(e, M, U, statistics, outcome));
     PetscCall(MFGEquilibriumSetMonitor(e, NULL, NULL, NULL));
-    PetscCall(Add(&stage, &before, outcome));
+    PetscCall(MFGEquilibriumSetAsk(e, NULL, NULL));
+    PetscCall(Add(&stage, &count.before, outcome));
     if (stage.number == stage.count) {
       *last = e;
       break;
@@ -119,7 +154,7 @@ PetscErrorCode MFGContinuationSolve(const MFGGrid *grid, const MFGBackend *backe
     PetscCall(MFGEquilibriumDestroy(&e));
     if (Lost(outcome)) break;
     if (tell) PetscCall(callbacks->stage(callbacks->context, &stage, outcome));
-    before = *outcome;
+    count.before = *outcome;
   }
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -30,10 +30,20 @@ typedef struct {
 typedef PetscErrorCode (*MFGStageFunction)(void *context, const MFGStage *stage,
                                            const MFGOutcome *outcome);
 
+/* Asked after every piece of the work, as MFGAskFunction, of all stages. With *save the next call
+ * is of `save`, then the work goes on or, with *stop, ends. */
+typedef PetscErrorCode (*MFGDecideFunction)(void *context, MFGPiece piece, int64_t work,
+                                            PetscBool *save, PetscBool *stop);
+typedef PetscErrorCode (*MFGSaveFunction)(void *context, const MFGState *state);
+
+/* Each may be NULL. */
 typedef struct {
-  MFGMonitorFunction monitor; /* NULL or, as in MFGEquilibriumSetMonitor; counts all maps */
+  MFGMonitorFunction monitor; /* as in MFGEquilibriumSetMonitor; counts all maps */
   MFGProgressFunction progress;
   MFGStageFunction stage;
+  MFGDecideFunction decide;
+  MFGSaveFunction save;
+  MFGRestoreFunction restore; /* the solve goes on from what `save` got once */
   void *context;
 } MFGStageCallbacks;
 
@@ -44,8 +54,9 @@ int MFGContinuationStages(const MFGEquilibriumSpec *spec, const MFGContinuation 
 /* Collective on grid->world. As MFGEquilibriumSolve, of the last stage; the outcome counts the maps
  * of all stages, which share max_iterations: each has one map at least. A stage that ends above its
  * tolerance is followed by the next; after a failed step or divergence there is no next, and the
- * message says which stage it was. *last is the equilibrium of the last stage, for its paths and
- * control, to be destroyed by the caller; NULL where it was not reached. */
+ * message says which stage it was. Where it goes on, M and U need no values on entry. *last is the
+ * equilibrium of the last stage, for its paths and control, to be destroyed by the caller; NULL
+ * where it was not reached. */
 PetscErrorCode MFGContinuationSolve(const MFGGrid *grid, const MFGBackend *backend,
                                     const MFGEquilibriumSpec *spec,
                                     const MFGContinuation *continuation,

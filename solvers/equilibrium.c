@@ -7,7 +7,8 @@
 /* A sweep did not end: there is no Phi of the iterate. */
 static PetscBool Failed(const MFGEquilibrium e) {
   return (PetscBool)(e->outcome.reason == MFG_STOP_HJB_FAILED ||
-                     e->outcome.reason == MFG_STOP_FP_FAILED);
+                     e->outcome.reason == MFG_STOP_FP_FAILED ||
+                     e->outcome.reason == MFG_STOP_INTERRUPTED);
 }
 
 static PetscErrorCode OuterFunction(SNES snes, Vec X, Vec F, void *context) {
@@ -50,10 +51,16 @@ static PetscErrorCode OuterConverged(SNES snes, PetscInt k, PetscReal xnorm, Pet
       [MFG_STOP_HJB_FAILED] = SNES_DIVERGED_FUNCTION_DOMAIN,
       [MFG_STOP_FP_FAILED] = SNES_DIVERGED_FUNCTION_DOMAIN,
       [MFG_STOP_STALLED] = SNES_DIVERGED_LINE_SEARCH,
+      [MFG_STOP_INTERRUPTED] = SNES_DIVERGED_USER,
   };
+  PetscBool stop;
 
   PetscFunctionBeginUser;
   (void)snes, (void)k, (void)xnorm, (void)step, (void)fnorm;
+  if (e->accepted && !e->outcome.reason) {
+    PetscCall(MFGEquilibriumAccept(e));
+    if (!e->answered) PetscCall(MFGEquilibriumAsk(e, MFG_PIECE_MAP, &stop));
+  }
   *reason = reasons[e->outcome.reason];
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -160,6 +167,9 @@ PetscErrorCode MFGEquilibriumDestroy(MFGEquilibrium *equilibrium) {
   PetscCall(MFGLinearisedDestroy(&e->linearised));
   PetscCall(PetscFree(e->iterate));
   PetscCall(PetscFree(e->response));
+  if (e->accepted) PetscCall(PetscFree2(e->accepted->phi, e->accepted->U));
+  PetscCall(PetscFree(e->accepted));
+  PetscCall(PetscFree(e->radius));
   PetscCall(MFGHJBDestroy(&e->hjb));
   PetscCall(MFGParticlesDestroy(&e->particles));
   PetscCall(MFGDensityPlanDestroy(&e->plan));
@@ -178,6 +188,13 @@ PetscErrorCode MFGEquilibriumSetMonitor(MFGEquilibrium e, MFGMonitorFunction mon
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+PetscErrorCode MFGEquilibriumSetAsk(MFGEquilibrium e, MFGAskFunction ask, void *context) {
+  PetscFunctionBeginUser;
+  e->ask = ask;
+  e->ask_context = context;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 /* The maps whose bandwidths still change: plain steps, before anything that remembers. Newton's
  * method starts near its end: there the flow stays where it is, and one map shows the widths. */
 static PetscErrorCode WarmUp(MFGEquilibrium e, double *x) {
@@ -185,7 +202,8 @@ static PetscErrorCode WarmUp(MFGEquilibrium e, double *x) {
   const PetscBool stay = (PetscBool)(e->spec.method == MFG_OUTER_NEWTON);
 
   PetscFunctionBeginUser;
-  for (int k = 1; k <= (stay ? 1 : WARM_UP_MAPS) && !e->outcome.reason; k++) {
+  const int first = e->resumed ? e->outcome.iterations : 1;
+  for (int k = first; k <= (stay ? 1 : WARM_UP_MAPS) && !e->outcome.reason; k++) {
     PetscCall(MFGEquilibriumMap(e, x));
     if (e->outcome.reason || stay) break;
     const double step = StepLength(&e->spec, k);
@@ -210,10 +228,31 @@ static PetscErrorCode PrepareAgents(MFGEquilibrium e, double *x) {
   MFGSampleStatistics initial;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGParticlesInitialStatistics(e->particles, &initial));
-  for (int n = 0; n <= e->spec.steps; n++) e->statistics[n] = initial;
+  if (!e->resumed) {
+    PetscCall(MFGParticlesInitialStatistics(e->particles, &initial));
+    for (int n = 0; n <= e->spec.steps; n++) e->statistics[n] = initial;
+  }
   if (e->spec.bandwidth_rule != MFG_BANDWIDTH_FIXED) PetscCall(WarmUp(e, x));
   if (!e->outcome.reason) PetscCall(MFGEquilibriumRenewPlan(e));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Reset(MFGEquilibrium e) {
+  PetscFunctionBeginUser;
+  e->warm = e->frozen = PETSC_FALSE;
+  e->part = MFG_MAP_NONE;
+  e->norm = 0;
+  e->products = 0;
+  e->solver_tolerance = MFGEquilibriumFirstTolerance(&e->spec);
+  memset(&e->outcome, 0, sizeof e->outcome);
+  PetscCall(PetscArrayzero(e->U, (e->spec.steps + 1) * e->owned));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumIterate(MFGEquilibrium e, Vec *X) {
+  PetscFunctionBeginUser;
+  PetscCall(VecCreateMPIWithArray(e->grid->comm, 1, e->spec.steps * e->owned, PETSC_DETERMINE,
+                                  e->M + e->owned, X));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -223,24 +262,24 @@ PetscErrorCode MFGEquilibriumSolve(MFGEquilibrium e, double *M, double *U,
   Vec X;
 
   PetscFunctionBeginUser;
+  e->M = M;
   e->U = U;
-  e->warm = e->frozen = PETSC_FALSE;
-  e->solver_tolerance = MFGEquilibriumFirstTolerance(&e->spec);
-  memset(&e->outcome, 0, sizeof e->outcome);
-  PetscCall(PetscArrayzero(U, levels * e->owned));
-  if (!e->on_grid) PetscCall(PrepareAgents(e, M + e->owned));
+  if (!e->resumed) PetscCall(Reset(e));
+  if (!e->on_grid && !e->frozen) PetscCall(PrepareAgents(e, M + e->owned));
   if (!e->outcome.reason) {
     e->frozen = PETSC_TRUE;
-    PetscCall(VecCreateMPIWithArray(e->grid->comm, 1, e->spec.steps * e->owned, PETSC_DETERMINE,
-                                    M + e->owned, &X));
+    if (e->accepted) PetscCall(MFGEquilibriumAccept(e));
+    PetscCall(MFGEquilibriumIterate(e, &X));
     PetscCall(SNESSolve(e->snes, NULL, X));
     PetscCall(VecDestroy(&X));
     if (!e->outcome.reason) PetscCall(Settle(e));
   }
-  PetscCall(PetscArraycpy(M, e->phi, levels * e->owned));
-  for (int n = 0; e->on_grid && !Failed(e) && n < levels; n++)
-    PetscCall(MFGFieldStatistics(e->grid, M + n * e->owned, &e->statistics[n]));
-  PetscCall(PetscArraycpy(statistics, e->statistics, levels));
+  if (!Failed(e)) {
+    PetscCall(PetscArraycpy(M, e->phi, levels * e->owned));
+    for (int n = 0; e->on_grid && n < levels; n++)
+      PetscCall(MFGFieldStatistics(e->grid, M + n * e->owned, &e->statistics[n]));
+    PetscCall(PetscArraycpy(statistics, e->statistics, levels));
+  }
   *outcome = e->outcome;
   PetscFunctionReturn(PETSC_SUCCESS);
 }

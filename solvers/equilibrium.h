@@ -13,6 +13,7 @@
 #include "solvers/hjb.h"
 #include "solvers/kde.h"
 #include "solvers/particles.h"
+#include "solvers/state.h"
 
 /* newton: each product with the Jacobian is one linearised pair of sweeps of the grid. That is the
  * derivative of the map on the grid, where the method converges quadratically. Of the agents' map
@@ -35,7 +36,8 @@ typedef enum {
   MFG_STOP_DIVERGED,   /* residual not finite, or far above where it began */
   MFG_STOP_HJB_FAILED, /* a Newton solve failed: message of the sweep */
   MFG_STOP_FP_FAILED,  /* a linear solve of the Fokker-Planck equation failed: likewise */
-  MFG_STOP_STALLED     /* newton: no step along the direction found lowers the residual */
+  MFG_STOP_STALLED,    /* newton: no step along the direction found lowers the residual */
+  MFG_STOP_INTERRUPTED /* as the pause function asked */
 } MFGStopReason;
 
 typedef struct {
@@ -87,6 +89,19 @@ typedef struct {
 
 typedef enum { MFG_PHASE_HJB, MFG_PHASE_AGENTS, MFG_PHASE_FOKKER_PLANCK } MFGPhase;
 
+/* What lies between two questions whether to go on: the last part of a map; a level or chunk of
+ * levels of its sweeps; within a step of Newton's method, where what can be saved is that before
+ * it.
+ */
+typedef enum {
+  MFG_PIECE_MAP,
+  MFG_PIECE_VALUE,
+  MFG_PIECE_AGENTS,
+  MFG_PIECE_DENSITY,
+  MFG_PIECE_PRODUCT,
+  MFG_PIECES
+} MFGPiece;
+
 /* Called after every evaluation of Phi, and (progress) within the sweeps with the fraction done. */
 typedef PetscErrorCode (*MFGMonitorFunction)(void *context, const MFGIteration *iteration);
 typedef PetscErrorCode (*MFGProgressFunction)(void *context, MFGPhase phase, double fraction);
@@ -109,6 +124,24 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
 PetscErrorCode MFGEquilibriumDestroy(MFGEquilibrium *equilibrium);
 PetscErrorCode MFGEquilibriumSetMonitor(MFGEquilibrium equilibrium, MFGMonitorFunction monitor,
                                         MFGProgressFunction progress, void *context);
+
+/* Asked after every piece of the work, collective on grid->world: with *stop the solve ends with
+ * MFG_STOP_INTERRUPTED. `work`: maps and products of what can be saved, with the map under way.
+ * Within the function MFGEquilibriumState tells what is needed to go on. */
+typedef PetscErrorCode (*MFGAskFunction)(void *context, MFGPiece piece, int64_t work,
+                                         PetscBool *stop);
+PetscErrorCode MFGEquilibriumSetAsk(MFGEquilibrium equilibrium, MFGAskFunction ask, void *context);
+
+/* Collective on grid->world; within a solve. Adds to `state` what a solve needs to go on to the
+ * bit, of Newton's method on the grid from the last iterate that was accepted. */
+PetscErrorCode MFGEquilibriumState(MFGEquilibrium equilibrium, MFGState *state);
+
+/* Collective on grid->world. Of a new equilibrium of the same spec (another decomposition too):
+ * `restore` is called for the numbers of a state and then for its arrays, those of the flows M and
+ * U among them. The next MFGEquilibriumSolve, with M and U, goes on from there. Errors:
+ * PETSC_ERR_FILE_READ where the state is none of this solver's. */
+PetscErrorCode MFGEquilibriumRestore(MFGEquilibrium equilibrium, MFGRestoreFunction restore,
+                                     void *context, double *M, double *U);
 
 /* Collective on grid->world. M[steps + 1][owned]: on entry the first guess, on exit Phi of the last
  * iterate, the density of the agents that follow U (grid: M^0 is m0); U[steps + 1][owned] and

@@ -6,6 +6,34 @@
 #define SOLVER_LOOSEST 1e-6
 #define SOLVER_TIGHTEST 1e-13
 
+PetscErrorCode MFGEquilibriumLap(MFGEquilibrium e, double *seconds) {
+  PetscLogDouble now;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscTime(&now));
+  *seconds += now - e->lap;
+  e->lap = now;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* What the answer takes is nobody's time. */
+PetscErrorCode MFGEquilibriumAsk(MFGEquilibrium e, MFGPiece piece, PetscBool *stop) {
+  const MFGEquilibrium kept = e->accepted ? e->accepted : e;
+  const int64_t work = kept->outcome.iterations + kept->outcome.products - kept->products;
+
+  PetscFunctionBeginUser;
+  *stop = PETSC_FALSE;
+  if (!e->ask || e->outcome.reason) PetscFunctionReturn(PETSC_SUCCESS);
+  if (e->accepted && piece != MFG_PIECE_MAP) piece = MFG_PIECE_PRODUCT;
+  PetscCall(e->ask(e->ask_context, piece, work, stop));
+  PetscCall(PetscTime(&e->lap));
+  if (!*stop) PetscFunctionReturn(PETSC_SUCCESS);
+  e->outcome.reason = MFG_STOP_INTERRUPTED;
+  PetscCall(PetscSNPrintf(e->outcome.message, sizeof e->outcome.message,
+                          "interrupted in iteration %d", e->outcome.iterations));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode Report(MFGEquilibrium e, MFGPhase phase, double fraction) {
   PetscFunctionBeginUser;
   if (e->progress) PetscCall(e->progress(e->context, phase, fraction));
@@ -95,38 +123,38 @@ static PetscErrorCode MeasureDensity(MFGEquilibrium e, MFGIteration *it) {
 }
 
 /* The agents under the drift of U: e->phi and e->statistics. */
-static PetscErrorCode MoveAgents(MFGEquilibrium e, MFGIteration *it) {
+static PetscErrorCode MoveAgents(MFGEquilibrium e) {
   const double density_before = MFGDensityPlanSeconds(e->plan);
   const MFGExchangeBytes before = MFGParticlesBytesMoved(e->particles);
-  PetscLogDouble start, end;
+  MFGIteration *it = &e->last;
 
   PetscFunctionBeginUser;
   e->drift_seconds = 0;
-  PetscCall(PetscTime(&start));
-  PetscCall(MFGParticlesSweep(e->particles, e->plan, e->spec.fresh ? (uint32_t)it->iteration : 0,
+  PetscCall(MFGParticlesSweep(e->particles, e->plan,
+                              e->spec.fresh ? (uint32_t)e->outcome.iterations : 0,
                               MFGEquilibriumDrift, e, e->phi, e->statistics));
-  PetscCall(PetscTime(&end));
+  PetscCall(MFGEquilibriumLap(e, &it->seconds_agents));
   const MFGExchangeBytes after = MFGParticlesBytesMoved(e->particles);
   it->bytes = MFGExchangeBytesSum(after, -1, before);
   it->imbalance = MFGParticlesImbalance(e->particles);
-  it->seconds_density = MFGDensityPlanSeconds(e->plan) - density_before;
-  it->seconds_agents = end - start - e->drift_seconds - it->seconds_density;
+  const double density = MFGDensityPlanSeconds(e->plan) - density_before;
+  it->seconds_density += density;
   it->seconds_hjb += e->drift_seconds;
+  it->seconds_agents -= e->drift_seconds + density;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 /* The Fokker-Planck equation under the control of U: e->phi. A failed step is left in the outcome.
  */
-static PetscErrorCode MoveDensity(MFGEquilibrium e, MFGIteration *it) {
+static PetscErrorCode MoveDensity(MFGEquilibrium e) {
+  MFGIteration *it = &e->last;
   MFGFokkerPlanckStats fp;
-  PetscLogDouble start, end;
 
   PetscFunctionBeginUser;
-  PetscCall(PetscTime(&start));
   PetscCall(Report(e, MFG_PHASE_FOKKER_PLANCK, 0));
   PetscCall(MFGGridRestrict(e->grid, 1, e->spec.initial_density, e->phi));
   PetscCall(MFGFokkerPlanckSweep(e->linear, e->U, e->warm, e->solver_tolerance, e->phi, &fp));
-  PetscCall(PetscTime(&end));
+  PetscCall(MFGEquilibriumLap(e, &it->seconds_agents));
   if (fp.reason < 0) {
     e->outcome.reason = MFG_STOP_FP_FAILED;
     PetscCall(PetscStrncpy(e->outcome.message, fp.message, sizeof e->outcome.message));
@@ -134,7 +162,6 @@ static PetscErrorCode MoveDensity(MFGEquilibrium e, MFGIteration *it) {
   it->fp_krylov = fp.krylov;
   it->fp_defect = fp.defect;
   it->imbalance = 1;
-  it->seconds_agents = end - start;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -144,10 +171,8 @@ static PetscErrorCode MeasureExploitability(MFGEquilibrium e) {
   const MFGEquilibriumSpec *s = &e->spec;
   const double *x = e->x;
   MFGHJBStats hjb;
-  PetscLogDouble start, end;
 
   PetscFunctionBeginUser;
-  PetscCall(PetscTime(&start));
   if (!e->response) PetscCall(PetscMalloc1((s->steps + 1) * e->owned, &e->response));
   PetscCall(PetscArraycpy(e->response, e->U, (s->steps + 1) * e->owned));
   e->x = e->phi + e->owned;
@@ -164,8 +189,6 @@ static PetscErrorCode MeasureExploitability(MFGEquilibrium e) {
                                       &e->last.exploitability));
   e->last.newton += hjb.newton;
   e->last.krylov += hjb.krylov;
-  PetscCall(PetscTime(&end));
-  e->last.seconds_other += end - start;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -177,50 +200,88 @@ double MFGEquilibriumFirstTolerance(const MFGEquilibriumSpec *s) {
   return PetscClipInterval(SOLVER_SHARE * s->tolerance, SOLVER_TIGHTEST, SOLVER_LOOSEST);
 }
 
-PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x) {
+/* The value equation with the costs of x: e->U. A failed step is left in the outcome. */
+static PetscErrorCode MoveValue(MFGEquilibrium e) {
   const MFGEquilibriumSpec *s = &e->spec;
-  MFGIteration it = {.iteration = ++e->outcome.iterations,
-                     .exploitability = NAN,
-                     .bandwidth_frozen = e->frozen,
-                     .on_grid = e->on_grid};
+  MFGIteration *it = &e->last;
   MFGHJBStats hjb;
-  PetscLogDouble begin, end, t[2];
 
   PetscFunctionBeginUser;
-  e->x = x;
-  PetscCall(PetscTime(&begin));
-  if (!e->frozen) PetscCall(MFGEquilibriumRenewPlan(e));
-  PetscCall(PetscTime(&t[0]));
   PetscCall(MFGCostEvaluate(e->grid, e->fields, &s->terminal, s->steps,
-                            x + (s->steps - 1) * e->owned, e->source));
+                            e->x + (s->steps - 1) * e->owned, e->source));
   PetscCall(MFGHJBSweep(e->hjb, Source, e, e->source, e->warm, e->solver_tolerance, e->U, &hjb));
-  PetscCall(PetscTime(&t[1]));
-  it.seconds_hjb = t[1] - t[0];
+  PetscCall(MFGEquilibriumLap(e, &it->seconds_hjb));
   if (hjb.reason < 0) {
     e->outcome.reason = MFG_STOP_HJB_FAILED;
     PetscCall(PetscStrncpy(e->outcome.message, hjb.message, sizeof e->outcome.message));
-    PetscFunctionReturn(PETSC_SUCCESS);
   }
-  PetscCall(e->on_grid ? MoveDensity(e, &it) : MoveAgents(e, &it));
-  if (e->outcome.reason) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(MeasureDensity(e, &it));
   const double range = hjb.maximum - hjb.minimum;
-  it.value_residual = e->warm ? hjb.change / PetscMax(range, PETSC_MIN_REAL) : 1;
-  if (e->warm && hjb.change == 0) it.value_residual = 0;
-  it.newton = hjb.newton;
-  it.krylov = hjb.krylov;
-  PetscCall(PetscTime(&end));
-  it.seconds_other = end - begin - it.seconds_hjb - it.seconds_agents - it.seconds_density;
-  it.products = e->products;
+  it->value_residual = e->warm ? hjb.change / PetscMax(range, PETSC_MIN_REAL) : 1;
+  if (e->warm && hjb.change == 0) it->value_residual = 0;
+  it->newton = hjb.newton;
+  it->krylov = hjb.krylov;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BeginMap(MFGEquilibrium e) {
+  PetscFunctionBeginUser;
+  e->last = (MFGIteration){.iteration = ++e->outcome.iterations,
+                           .exploitability = NAN,
+                           .bandwidth_frozen = e->frozen,
+                           .on_grid = e->on_grid};
+  e->part = MFG_MAP_BACKWARD;
+  if (!e->frozen) PetscCall(MFGEquilibriumRenewPlan(e));
+  PetscCall(MFGEquilibriumLap(e, &e->last.seconds_other));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* What the map has shown. */
+static PetscErrorCode Measure(MFGEquilibrium e) {
+  MFGIteration *it = &e->last;
+
+  PetscFunctionBeginUser;
+  PetscCall(MeasureDensity(e, it));
+  it->products = e->products;
   e->products = 0;
   e->warm = PETSC_TRUE;
   e->solver_tolerance =
-      PetscClipInterval(SOLVER_SHARE * PetscMin(it.density_residual, it.value_residual),
+      PetscClipInterval(SOLVER_SHARE * PetscMin(it->density_residual, it->value_residual),
                         SOLVER_TIGHTEST, e->solver_tolerance);
-  e->last = it;
   PetscCall(MFGEquilibriumJudge(e));
-  if (s->exploitability && (e->outcome.reason || it.iteration % s->exploitability == 0))
-    PetscCall(MeasureExploitability(e));
+  PetscCall(MFGEquilibriumLap(e, &it->seconds_other));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscBool WantsResponse(const MFGEquilibrium e) {
+  const int every = e->spec.exploitability;
+  return (PetscBool)(every && (e->outcome.reason || e->last.iteration % every == 0));
+}
+
+PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x) {
+  PetscBool stop;
+
+  PetscFunctionBeginUser;
+  e->x = e->mapped = x;
+  PetscCall(PetscTime(&e->lap));
+  e->answered = (PetscBool)(e->resumed && e->part == MFG_MAP_DONE);
+  if (!e->resumed) PetscCall(BeginMap(e));
+  e->resumed = PETSC_FALSE;
+  if (e->answered) PetscFunctionReturn(PETSC_SUCCESS);
+  if (e->part == MFG_MAP_BACKWARD) {
+    PetscCall(MoveValue(e));
+    if (e->outcome.reason) PetscFunctionReturn(PETSC_SUCCESS);
+    e->part = MFG_MAP_FORWARD;
+  }
+  if (e->part == MFG_MAP_FORWARD) {
+    PetscCall(e->on_grid ? MoveDensity(e) : MoveAgents(e));
+    if (e->outcome.reason) PetscFunctionReturn(PETSC_SUCCESS);
+    PetscCall(Measure(e));
+    e->part = MFG_MAP_RESPONSE;
+  }
+  if (WantsResponse(e)) PetscCall(MeasureExploitability(e));
+  PetscCall(MFGEquilibriumLap(e, &e->last.seconds_other));
+  e->part = MFG_MAP_DONE;
   if (e->monitor) PetscCall(e->monitor(e->context, &e->last));
+  if (!e->accepted) PetscCall(MFGEquilibriumAsk(e, MFG_PIECE_MAP, &stop));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -10,6 +10,15 @@
  * many. */
 #define MFG_STALL_WINDOW 5
 
+/* Where a map is; in a saved state: where to go on. */
+typedef enum {
+  MFG_MAP_NONE,     /* before the first one */
+  MFG_MAP_BACKWARD, /* the value is under way, */
+  MFG_MAP_FORWARD,  /* the density, */
+  MFG_MAP_RESPONSE, /* the best response to it */
+  MFG_MAP_DONE
+} MFGMapPart;
+
 struct MFGEquilibrium_ {
   const MFGGrid *grid;
   const MFGBackend *backend; /* of agents and densities */
@@ -28,27 +37,45 @@ struct MFGEquilibrium_ {
   SNES snes;
   MFGMonitorFunction monitor;
   MFGProgressFunction progress;
-  void *context;
+  MFGAskFunction ask;
+  void *context, *ask_context;
 
   int64_t owned;
-  const double *x;                 /* borrowed; the iterate being mapped, levels 1 .. steps */
+  const double *x;                 /* borrowed; the flow whose costs count, levels 1 .. steps */
+  const double *mapped;            /* borrowed; the iterate being mapped or mapped last */
   double *phi;                     /* owned; flow Phi(x) with level 0 */
   double *iterate;                 /* owned; newton: a copy of the last iterate mapped */
   double *response;                /* owned; value of the best response, where it is wanted */
-  double *U;                       /* borrowed; during a solve */
+  double *M, *U;                   /* borrowed; during a solve */
   double *source;                  /* owned; terminal cost of a sweep */
   double *bandwidth;               /* owned; [steps + 1][dim] */
   MFGSampleStatistics *statistics; /* owned; [steps + 1] of the last map */
+  int *radius;                     /* owned; [steps + 1][dim] of the plan, in a state */
+  MFGMapPart part;
   PetscBool frozen, warm;
+  PetscBool resumed;  /* the next map is under way or done */
+  PetscBool answered; /* the last map was one that was done before */
   double solver_tolerance, drift_seconds;
   double residuals[MFG_STALL_WINDOW]; /* of the last maps, a ring */
-  MFGIteration last;
+  double norm;                        /* newton on the grid: of F before the last step; 0: none */
+  MFGIteration last;                  /* the map under way, or the last one */
   MFGOutcome outcome;
+  int64_t products_saved;  /* outcome.products at the end of the last map */
+  PetscLogDouble lap;      /* when the time was taken last */
+  MFGEquilibrium accepted; /* owned; newton on the grid: all this at the last iterate accepted */
 };
 
-/* Collective. x -> Phi(x): e->U, e->phi, e->statistics and e->last. A failed step is left in the
- * outcome. */
+/* Collective. x -> Phi(x): e->U, e->phi, e->statistics and e->last. A failed step, or that it was
+ * interrupted, is left in the outcome. Where e->resumed it goes on with the map that was saved. */
 PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x);
+/* The time since the last lap is added to *seconds. */
+PetscErrorCode MFGEquilibriumLap(MFGEquilibrium e, double *seconds);
+/* Collective. Asks whether to go on after a piece. */
+PetscErrorCode MFGEquilibriumAsk(MFGEquilibrium e, MFGPiece piece, PetscBool *stop);
+/* Not collective. Newton on the grid: the iterate mapped last is where the method goes on. */
+PetscErrorCode MFGEquilibriumAccept(MFGEquilibrium e);
+/* A vector of e->M, levels 1 .. steps. */
+PetscErrorCode MFGEquilibriumIterate(MFGEquilibrium e, Vec *X);
 /* Collective. Bandwidths of the next sweep from the statistics of the last one, and the plan made
  * of them. */
 PetscErrorCode MFGEquilibriumRenewPlan(MFGEquilibrium e);

@@ -135,10 +135,10 @@ static PetscErrorCode FillTables(MFGDensityPlan p) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGDensityPlanCreateHalved(const MFGGrid *grid, const MFGBackend *backend,
-                                          MFGDensityMethod method, int64_t agents, double tolerance,
-                                          int levels, const double *bandwidth,
-                                          const int halvings[MFG_MAX_DIM], MFGDensityPlan *plan) {
+/* A plan without sizes and tables. */
+static PetscErrorCode Start(const MFGGrid *grid, const MFGBackend *backend, MFGDensityMethod method,
+                            int64_t agents, double tolerance, int levels, const double *bandwidth,
+                            MFGDensityPlan *plan) {
   const int count = levels * grid->block.dim;
   MFGDensityPlan p;
 
@@ -153,7 +153,50 @@ PetscErrorCode MFGDensityPlanCreateHalved(const MFGGrid *grid, const MFGBackend 
   PetscCall(PetscMalloc3(count, &p->bandwidth, count, &p->radius, count, &p->offset));
   PetscCall(PetscArraycpy(p->bandwidth, bandwidth, count));
   PetscCallMPI(MPI_Bcast(p->bandwidth, count, MPI_DOUBLE, 0, grid->world));
-  PetscCall(ChooseSizes(p, tolerance, halvings));
+  *plan = p;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGDensityPlanCreateHalved(const MFGGrid *grid, const MFGBackend *backend,
+                                          MFGDensityMethod method, int64_t agents, double tolerance,
+                                          int levels, const double *bandwidth,
+                                          const int halvings[MFG_MAX_DIM], MFGDensityPlan *plan) {
+  PetscFunctionBeginUser;
+  PetscCall(Start(grid, backend, method, agents, tolerance, levels, bandwidth, plan));
+  PetscCall(ChooseSizes(*plan, tolerance, halvings));
+  if (method == MFG_DENSITY_MOMENTS) PetscCall(FillTables(*plan));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGDensityPlanCreateAs(const MFGGrid *grid, const MFGBackend *backend,
+                                      MFGDensityMethod method, int64_t agents, double tolerance,
+                                      int levels, const double *bandwidth,
+                                      const MFGMomentShape *shape, const int *radius,
+                                      MFGDensityPlan *plan) {
+  MFGDensityPlan p;
+
+  PetscFunctionBeginUser;
+  PetscCall(Start(grid, backend, method, agents, tolerance, levels, bandwidth, &p));
+  for (int k = 0; k < MFG_MAX_DIM; k++)
+    PetscCheck(shape->halvings[k] >= 0 &&
+                   shape->halvings[k] <= (k < grid->block.dim ? MFG_HALVINGS_MAX : 0),
+               grid->world, PETSC_ERR_FILE_READ,
+               "a density plan that was saved halves cells %d times on axis %d; take an older "
+               "checkpoint",
+               shape->halvings[k], k);
+  PetscCall(ChooseSizes(p, tolerance, shape->halvings));
+  /* Another machine's exp and log may round an order or a radius the other way, no more. */
+  PetscCheck(abs(shape->order - p->shape.order) <= 1, grid->world, PETSC_ERR_FILE_READ,
+             "a density plan that was saved has order %d, its bandwidths give %d; take an older "
+             "checkpoint",
+             shape->order, p->shape.order);
+  for (int i = 0; i < levels * grid->block.dim; i++)
+    PetscCheck(abs(radius[i] - p->radius[i]) <= 1, grid->world, PETSC_ERR_FILE_READ,
+               "a density plan that was saved has a radius of %d, its bandwidths give %d; take an "
+               "older checkpoint",
+               radius[i], p->radius[i]);
+  p->shape.order = shape->order;
+  PetscCall(PetscArraycpy(p->radius, radius, levels * grid->block.dim));
   if (method == MFG_DENSITY_MOMENTS) PetscCall(FillTables(p));
   *plan = p;
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -183,6 +226,10 @@ MFGMomentShape MFGDensityPlanShape(MFGDensityPlan plan) {
 
 MFGDensityMethod MFGDensityPlanMethod(MFGDensityPlan plan) {
   return plan->method;
+}
+
+const int *MFGDensityPlanRadii(MFGDensityPlan plan) {
+  return plan->radius;
 }
 
 double MFGDensityPlanSeconds(MFGDensityPlan plan) {

@@ -34,10 +34,19 @@ PetscErrorCode MFGDensityPlanCreateHalved(const MFGGrid *grid, const MFGBackend 
                                           MFGDensityMethod method, int64_t agents, double tolerance,
                                           int levels, const double *bandwidth,
                                           const int halvings[MFG_MAX_DIM], MFGDensityPlan *plan);
+/* The same with the boxes, order and radius[levels][dim] of another plan of these bandwidths,
+ * perhaps made on another machine. Error: PETSC_ERR_FILE_READ where they are not. */
+PetscErrorCode MFGDensityPlanCreateAs(const MFGGrid *grid, const MFGBackend *backend,
+                                      MFGDensityMethod method, int64_t agents, double tolerance,
+                                      int levels, const double *bandwidth,
+                                      const MFGMomentShape *shape, const int *radius,
+                                      MFGDensityPlan *plan);
 PetscErrorCode MFGDensityPlanDestroy(MFGDensityPlan *plan);
 
 MFGMomentShape MFGDensityPlanShape(MFGDensityPlan plan);
 MFGDensityMethod MFGDensityPlanMethod(MFGDensityPlan plan);
+/* [levels][dim]; borrowed. */
+const int *MFGDensityPlanRadii(MFGDensityPlan plan);
 /* Smallest p >= 3 with r^p / sqrt(p!) < tolerance / 3: mean and variance need 3. */
 int MFGDensityOrder(double r, double tolerance);
 /* Cells on each side that a kernel of so many cells of width reaches. */

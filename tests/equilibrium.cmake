@@ -1,5 +1,6 @@
 mfg_test(anderson.linear SOURCE test_anderson.c NP 1 2 3 LABELS unit)
 mfg_test(smoothing.modes SOURCE test_smoothing.c NP 1 2 LABELS unit parallel)
+mfg_test(equilibrium.resume SOURCE test_equilibrium_resume.c NP 1 2 LABELS unit parallel)
 mfg_test(newton.derivative SOURCE test_newton_derivative.c NP 1 2 LABELS unit parallel)
 
 # Whole runs of the program: mfg_run_test(<case of test_runs.py> <ranks> <labels>)

@@ -161,7 +161,7 @@ PLANTS = [
     ("damping of Picard ignored", "solvers/equilibrium.c",
      "? 1.0 / k : s->damping;", "? 1.0 / k : 1;"),
     ("random numbers drawn anew in every sweep", "solvers/equilibrium_map.c",
-     "e->spec.fresh ? (uint32_t)it->iteration : 0,", "(uint32_t)it->iteration,"),
+     "e->spec.fresh ? (uint32_t)e->outcome.iterations : 0,", "(uint32_t)e->outcome.iterations,"),
     ("same random numbers in every step", "solvers/backend_cpu_agents.c",
      "c2 = (uint32_t)b,", "c2 = (uint32_t)(b - first / 4),"),
     ("same random numbers on both axes", "solvers/backend_cpu_agents.c",

@@ -28,7 +28,8 @@ static void TestRun(void **state) {
 
   (void)state;
   assert_int_equal(Parse("nashflow run a.yaml --set t.x=1 --set=b=[1,2] --backend cpu --output "
-                         "my~\"dir --validate --dry-run --restart none -- -log_view --output x",
+                         "my~\"dir --validate --dry-run --restart none --max-walltime 25:01:40 -- "
+                         "-log_view --output x",
                          &line),
                    0);
   assert_int_equal(line.command, MFG_COMMAND_RUN);
@@ -41,6 +42,8 @@ static void TestRun(void **state) {
   assert_string_equal(line.backend, "cpu");
   assert_string_equal(line.output, "my \"dir");
   assert_true(line.validate && line.dry_run);
+  assert_string_equal(line.restart, "none");
+  assert_int_equal(line.walltime, 90100);
   assert_int_equal(line.petsc_argc, 4);
   assert_string_equal(line.petsc_argv[0], "nashflow");
   assert_string_equal(line.petsc_argv[1], "-log_view");
@@ -61,6 +64,8 @@ static void TestRanks(void **state) {
   MFGCommandLineDestroy(&line);
   assert_int_equal(Parse("nashflow run a.yaml --dry-run", &line), 0);
   assert_int_equal(line.ranks, 0);
+  assert_string_equal(line.restart, "auto");
+  assert_int_equal(line.walltime, 0);
   MFGCommandLineDestroy(&line);
   assert_int_equal(Parse("nashflow run a.yaml --output a\nb\t\"", &line), 0);
   assert_string_equal(line.sets[0], "output.directory=\"a\\x0Ab\\x09\\\"\"");
@@ -126,9 +131,12 @@ static void TestRefused(void **state) {
       {"nashflow run a.yaml --validate=yes", "--validate takes no value"},
       {"nashflow run a.yaml --backend cuda", "cuda is not there yet"},
       {"nashflow run a.yaml --backend gpu", "unknown backend 'gpu'; "},
-      {"nashflow run a.yaml --restart auto", "--restart auto is not there yet"},
-      {"nashflow run a.yaml --restart c.h5", "leave it out, or use --restart none"},
-      {"nashflow run a.yaml --max-walltime 01:00:00", "--max-walltime is not there yet"},
+      {"nashflow run a.yaml --restart", "--restart needs a value"},
+      {"nashflow run a.yaml --max-walltime 90", "hours:minutes:seconds"},
+      {"nashflow run a.yaml --max-walltime 1:60:00", "--max-walltime 1:60:00"},
+      {"nashflow run a.yaml --max-walltime 1:00:00x", "hours:minutes:seconds"},
+      {"nashflow run a.yaml --max-walltime -1:00:00", "hours:minutes:seconds"},
+      {"nashflow run a.yaml --max-walltime 00:00:00", "above 0"},
       {"nashflow verify --validate", "--validate belongs to 'nashflow run'"},
       {"nashflow bench kdee", "unknown bench 'kdee'; did you mean 'kde'?"},
       {"nashflow help a b", "help takes one path"},

@@ -200,7 +200,7 @@ static void TestBadSets(void **state) {
       {"running_cost.potential=x+", "the formula 'x+', character 3: the formula ends too early"},
       {"time.steps=[1", "--set time.steps=[1: error: not valid YAML"},
       {"backend=cuda", "--set backend=cuda: error: backend: 'cuda' is not there yet"},
-      {"checkpoint.keep=3", "--set checkpoint.keep=3: error: 'checkpoint' is not there yet"},
+      {"game=control", "--set game=control: error: 'game' is not there yet"},
   };
 
   (void)state;

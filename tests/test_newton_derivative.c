@@ -256,7 +256,6 @@ static void Solve(Map *map, MFGOuterMethod method, int most, History *history,
  * second derivative, 1/h^2 an axis: 32 on the grids of 2D. */
 static void TestQuadratic(void **state) {
   (void)state;
-  MFG_OK(PetscOptionsSetValue(NULL, "-outer_snes_ksp_ew", "0"));
   MFG_OK(PetscOptionsSetValue(NULL, "-outer_ksp_rtol", "1e-9"));
   for (int dim = 1; dim <= 2; dim++)
     for (int variant = 0; variant < 3; variant++) {
@@ -274,7 +273,6 @@ static void TestQuadratic(void **state) {
         assert_true(h.residual[k] < constant * h.residual[k - 1] * h.residual[k - 1] + 1e-11);
       Close(&map);
     }
-  MFG_OK(PetscOptionsClearValue(NULL, "-outer_snes_ksp_ew"));
   MFG_OK(PetscOptionsClearValue(NULL, "-outer_ksp_rtol"));
 }
 

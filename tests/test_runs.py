@@ -21,7 +21,7 @@ NASHFLOW, MPIEXEC, INPUTS = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 def run(case, directory, *sets, ranks=1, expect=0, options=(), env=None):
     """Runs a case, checks the exit code, returns what it printed."""
     path = case if str(case).endswith(".yaml") else INPUTS / f"{case}.yaml"
-    command = [MPIEXEC, "-n", str(ranks), NASHFLOW, "run", str(path), "--output", str(directory)]
+    command = [MPIEXEC, "-n", str(ranks), NASHFLOW, "run", str(path), "--output", str(directory), "--restart", "none"]
     for item in sets:
         command += ["--set", item]
     done = subprocess.run(command + list(options), capture_output=True, text=True,

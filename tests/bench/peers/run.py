@@ -140,8 +140,8 @@ def format_sweep(rows):
 def nashflow_game(program, ranks, case, directory):
     """Seconds of the solve and of the whole process, and iterations."""
     start = time.perf_counter()
-    done = subprocess.run(on_ranks(program, ranks, "run", case, "--output", directory), capture_output=True,
-                          text=True, **on_cores(ranks))
+    done = subprocess.run(on_ranks(program, ranks, "run", case, "--output", directory, "--restart", "none"),
+                          capture_output=True, text=True, **on_cores(ranks))
     process = time.perf_counter() - start
     if done.returncode:
         sys.exit(f"nashflow run on {ranks} ranks: exit code {done.returncode}: {done.stderr}")
