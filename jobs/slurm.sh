@@ -52,9 +52,9 @@ status_mark() { stat --format='%i %.9Y' "$directory/STATUS" 2>/dev/null || true;
 has_begun() { [ "$(status_mark)" != "$before" ]; }
 status_key() { sed -n "s/^$1=//p" "$directory/STATUS" 2>/dev/null || true; }
 
-# A launcher that still starts the ranks would be killed by it, and the work of this part with it.
+# Not before the run has begun: ranks that still start would miss it, or be killed by it.
 pass_usr1_on() {
-  while kill -0 "$launcher" 2>/dev/null && ! has_begun; do sleep 1; done
+  while kill -0 "$launcher" 2>/dev/null && ! has_begun; do sleep 0.5; done
   kill -USR1 "$launcher" 2>/dev/null || true
 }
 
@@ -75,8 +75,7 @@ read_outcome() { # <exit code of the launcher>
   has_begun || return 0
   job_status=$(status_key status)
   case $job_status in # launchers can lose exit codes: STATUS is the truth
-    finished | failed) job_code=$(status_key exit_code) ;;
-    interrupted) job_code=$resumable ;;
+    finished | failed | interrupted) job_code=$(status_key exit_code) ;;
     *) [ "$job_code" -ne 0 ] || job_code=1 ;;
   esac
 }
@@ -86,8 +85,6 @@ launch() {
   directory=$1
   shift
   before=$(status_mark)
-  trap on_usr1 USR1
-  trap on_term TERM
   say "part $((${SLURM_RESTART_COUNT:-0} + 1)) on ${SLURM_JOB_NODELIST:-?}: $*"
   "$@" </dev/null &
   launcher=$!
@@ -116,6 +113,9 @@ go_on() {
 }
 
 finish() {
-  if [ "$job_status" = interrupted ] && [ -n "$usr1" ] && [ -z "$term" ]; then go_on; fi
+  if [ "$job_code" = "$resumable" ] && [ -n "$usr1" ] && [ -z "$term" ]; then go_on; fi
   exit "${job_code:-1}"
 }
+
+trap on_usr1 USR1 # from here on: loading modules can take its time
+trap on_term TERM

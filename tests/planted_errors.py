@@ -300,6 +300,11 @@ PLANTS = [
      "  FoldScaledWalls(level);\n", "  (void)FoldScaledWalls;\n", "multigrid.cycles"),
 
     ("a lost rank does not end the job", "jobs/nashflow.sbatch", "--kill-on-bad-exit=1 ", "", "slurm.killed_rank"),
+    ("requeue after TERM", "jobs/slurm.sh", '[ -n "$usr1" ] && [ -z "$term" ]', '[ -n "$usr1$term" ]', "slurm.cancel"),
+    ("USR1 not passed on to the run", "jobs/slurm.sh", 'kill -USR1 "$launcher" 2>/dev/null || true', "true", "slurm.early"),
+    ("USR1 passed on before the run has begun", "jobs/slurm.sh", ' 2>/dev/null && ! has_begun; do', " && false; do",
+     "slurm.early"),
+    ("no requeue after USR1", "jobs/slurm.sh", 'scontrol requeue "$SLURM_JOB_ID" || ', "", "slurm.requeue"),
     ("a failed part does not end the chain", "jobs/chain.sh", "=afterok:", "=afterany:", "slurm.chain"),
     ("a flow's neighbours across the seam of a circle", "app/read_flow.c",
      "((int)whole % n + n) % n", "((int)whole + n) % n == n - 1 ? 0 : (int)whole % n", "output.read_flow"),

@@ -5,16 +5,15 @@ a directory of its own. As root, without systemd and cgroups; nothing of the sys
         [job] = cluster.submit("sbatch", "--parsable", "job.sbatch", NASHFLOW_INPUT="case.yaml")
         cluster.wait(job, 60, "COMPLETED")
 """
-import ctypes
 import os
 import pathlib
 import re
-import resource
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -22,7 +21,7 @@ DAEMONS = ("munged", "slurmctld", "slurmd")
 CORES = 2
 GPUS = 2
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL"}
-CPU_SECONDS = 300  # of a process of a job, so that one that gets lost does not stay
+SHOWN = {"JobId", "JobState", "Reason", "ExitCode", "Restarts", "StartTime", "EndTime", "RunTime"}
 
 
 def why_not():
@@ -45,14 +44,31 @@ def free_ports(count):
     return ports
 
 
-def die_with_parent():
-    """In the child: TERM when the process that started it ends, however it ends."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+def end_all(directory):
+    """Kills the daemons and jobs of a cluster, known by SLURM_CONF in their environment, and removes its files."""
+    mark = f"SLURM_CONF={directory}/slurm.conf".encode()
+    while True:
+        found = []
+        for name in os.listdir("/proc"):
+            try:
+                if name.isdigit() and mark in pathlib.Path("/proc", name, "environ").read_bytes().split(b"\0"):
+                    os.kill(int(name), signal.SIGKILL)
+                    found.append(name)
+            except OSError:  # it has ended meanwhile
+                pass
+        if not found:
+            break
+        time.sleep(0.1)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
-def limit_processors():
-    """In sbatch: Slurm gives the limits of the submitting process to the job."""
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+def guard(directory):
+    """A process of its own that outlives this one, and then ends what it left."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    sys.stdin.read()  # to the end of the pipe: nobody holds its other end any more
+    end_all(directory)
 
 
 def until(condition, seconds, what, details=lambda: ""):
@@ -72,6 +88,8 @@ class Cluster:
         self.environment["SLURM_CONF"] = str(self.directory / "slurm.conf")
 
     def __enter__(self):
+        self.guard = subprocess.Popen([sys.executable, "-B", __file__, str(self.directory)], stdin=subprocess.PIPE)
+        self.guard.wait()  # it has forked
         try:
             self.start()
         except BaseException:
@@ -124,7 +142,7 @@ class Cluster:
     def launch(self, *command):
         with open(self.directory / f"{command[0]}.out", "wb") as out:
             self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                                 env=self.environment, preexec_fn=die_with_parent))
+                                                 env=self.environment))
 
     def stop(self):
         """Ends the jobs, then the daemons that this object started, and takes the directory away."""
@@ -141,7 +159,8 @@ class Cluster:
                 daemon.kill()
                 daemon.wait()
         self.daemons.clear()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        end_all(self.directory)
+        self.guard.stdin.close()
 
     def logs(self):
         """The ends of what the daemons said."""
@@ -156,8 +175,7 @@ class Cluster:
     def submit(self, *command, cwd=None, **variables):
         """Runs sbatch or a script that does; the numbers of the jobs."""
         done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=cwd, timeout=60,
-                              env={**self.environment, **{k: str(v) for k, v in variables.items()}},
-                              preexec_fn=limit_processors)
+                              env={**self.environment, **{k: str(v) for k, v in variables.items()}})
         assert done.returncode == 0, f"{done.stdout}{done.stderr}"
         jobs = done.stdout.split()
         self.jobs += jobs
@@ -165,7 +183,8 @@ class Cluster:
 
     def show(self, job):
         """What Slurm knows of a job, {"JobState": "RUNNING", ...}."""
-        return dict(re.findall(r"(\S+?)=(\S*)", self.ask("scontrol", "show", "job", "-o", job, check=True)))
+        found = dict(re.findall(r"(\S+?)=(\S*)", self.ask("scontrol", "show", "job", "-o", job, check=True)))
+        return {k: v for k, v in found.items() if k in SHOWN}
 
     def wait(self, job, seconds, *states, details=lambda: ""):
         """Until the job is in one of the states; by default, has ended in any way."""
@@ -175,3 +194,7 @@ class Cluster:
             assert shown["JobState"] in wanted or shown["JobState"] not in ENDED, (shown, details())
             return shown if shown["JobState"] in wanted else None
         return until(there, seconds, f"job {job} is {'/'.join(sorted(wanted))}", lambda: f"{self.show(job)}\n{details()}")
+
+
+if __name__ == "__main__":
+    guard(sys.argv[1])

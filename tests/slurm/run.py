@@ -12,9 +12,10 @@ import time
 from cluster import Cluster, until, why_not
 
 SKIP = 16
-NASHFLOW, MPIEXEC, SOURCE = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
-# Half a second of work, and work without an end.
+NASHFLOW, MPIEXEC, SOURCE = os.path.abspath(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3]).resolve()
+# Half a second of work, some seconds of it, and work without an end.
 SHORT = ("agents.count=3000", "time.steps=20", "domain.cells=[60]", "equilibrium.tolerance=1e-8")
+LONG = ("agents.count=300000", "time.steps=50", "domain.cells=[60]", "equilibrium.tolerance=1e-8")
 ENDLESS = ("agents.count=3000", "time.steps=20", "domain.cells=[60]", "equilibrium.method=picard",
            "equilibrium.random_numbers=fresh", "equilibrium.tolerance=1e-30", "equilibrium.max_iterations=1000000")
 
@@ -61,24 +62,44 @@ class Jobs:
         return [int(pid) for pid in listed
                 if os.path.exists(f"/proc/{pid}/exe") and os.path.realpath(f"/proc/{pid}/exe") == os.path.realpath(NASHFLOW)]
 
-    def same_as_mpiexec(self, directory, sets):
-        """The result is that of a run without Slurm, to the bit."""
+    def run_alone(self, sets):
+        """The same without Slurm; its directory."""
         alone = self.work / "alone"
         subprocess.run([MPIEXEC, "-n", "2", NASHFLOW, "run", str(self.variables["NASHFLOW_INPUT"]), "--output", str(alone),
                         *options(sets)], check=True, capture_output=True, timeout=120)
-        done = subprocess.run([sys.executable, SOURCE / "postprocess/compare.py", str(directory), str(alone)],
-                              capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-300:] + done.stderr
+        return alone
+
+    def send_usr1(self, job):
+        """As Slurm does before the time limit: to the script alone."""
+        self.cluster.ask("scancel", "--batch", "--signal=USR1", job, check=True)
+
+
+def same_bits(directory, other):
+    done = subprocess.run([sys.executable, SOURCE / "postprocess/compare.py", str(directory), str(other)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr
+
+
+def check_time_left():
+    """What squeue says of the time that is left, as hours, minutes and seconds."""
+    def left(said):
+        return subprocess.run(["bash", "-c", f". {SOURCE}/jobs/slurm.sh; squeue() {{ echo '{said}'; }}; time_left"],
+                              env={**os.environ, "SLURM_JOB_ID": "1"}, capture_output=True, text=True, check=True).stdout.strip()
+    for said, hours in (("9", "00:00:09"), ("0:59", "00:00:59"), ("59:08", "00:59:08"), ("2:00:00", "02:00:00"),
+                        ("3-04:05:06", "76:05:06"), ("UNLIMITED", ""), ("NOT_SET", ""), ("INVALID", ""), ("", "")):
+        assert left(said) == hours, (said, left(said))
 
 
 def case_launch(jobs):
-    """Two ranks by srun: the bits of mpiexec, exit code 0, and the input's own mistakes end the job with their code."""
+    """Two ranks by srun: the bits of mpiexec, exit code 0; a mistake in the input ends the job with its code."""
+    check_time_left()
     [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", sets=SHORT)
     shown = jobs.wait(job, 60, "COMPLETED")
     directory = jobs.work / "results/peer_1d"
     assert shown["ExitCode"] == "0:0" and status(directory)["status"] == "finished", (shown, jobs.tail())
     assert "2 ranks" in jobs.log(), jobs.tail()
-    jobs.same_as_mpiexec(directory, SHORT)
+    same_bits(directory, jobs.run_alone(SHORT))
+    assert re.search(r"--max-walltime (00:59:\d\d|01:00:00) ", jobs.log()), jobs.tail()
     [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", sets=("time.stepz=3",))
     shown = jobs.wait(job, 60, "FAILED")
     assert shown["ExitCode"] == "65:0" and "did you mean 'time.steps'" in jobs.log(), (shown, jobs.tail())
@@ -108,14 +129,44 @@ def case_killed_rank(jobs):
     assert not any(os.path.exists(f"/proc/{pid}") for pid in ranks), "a rank is left"
 
 
+def case_requeue(jobs):
+    """Slurm's USR1 before the limit of a minute: a checkpoint, a requeue, and the bits of a run that nobody stopped."""
+    [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", "--time=1", "--signal=B:USR1@30", sets=LONG)
+    directory = jobs.work / "results/peer_1d"
+    jobs.wait_for_rows(directory)
+    ranks = jobs.ranks(job)
+    for pid in ranks:  # it shall not be finished before the signal comes, up to half a minute later
+        os.kill(pid, signal.SIGSTOP)
+    alone = jobs.run_alone(LONG)
+    until(lambda: "USR1: the run shall" in jobs.log(), 45, "USR1 comes", jobs.tail)
+    for pid in ranks:
+        os.kill(pid, signal.SIGCONT)
+    shown = jobs.wait(job, 90, "COMPLETED")
+    assert shown["ExitCode"] == "0:0" and int(shown["Restarts"]) >= 1, (shown, jobs.tail())
+    assert "status interrupted, exit code 85" in jobs.log() and status(directory)["status"] == "finished", jobs.tail()
+    same_bits(directory, alone)
+
+
+def case_early(jobs):
+    """USR1 before the first step stops the run too, with exit code 85 where the job may not be requeued."""
+    [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", sets=ENDLESS, NASHFLOW_MAX_REQUEUES="0")
+    until(lambda: "part 1" in jobs.log(), 30, "the script starts the run", jobs.tail)
+    jobs.send_usr1(job)
+    shown = jobs.wait(job, 60, "FAILED")
+    assert shown["ExitCode"] == "85:0" and shown["Restarts"] == "0", (shown, jobs.tail())
+    assert "not requeued" in jobs.log() and status(jobs.work / "results/peer_1d")["status"] == "interrupted", jobs.tail()
+
+
 def case_cancel(jobs):
-    """scancel: the job is cancelled and does not come back."""
+    """scancel: the run stops with a checkpoint, the job is cancelled and does not come back."""
     [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", sets=ENDLESS)
     jobs.wait_for_rows(jobs.work / "results/peer_1d")
     jobs.cluster.ask("scancel", job, check=True)
-    shown = jobs.wait(job, 20, "CANCELLED")
-    assert shown["Restarts"] == "0" and "requeue" not in jobs.log(), (shown, jobs.tail())
-    assert not jobs.cluster.ask("squeue", "-h").strip(), "a job is left"
+    jobs.wait(job, 20, "CANCELLED")
+    until(lambda: not jobs.cluster.ask("squeue", "-h").strip(), 15, "no job is left", jobs.tail)
+    shown = jobs.cluster.show(job)
+    assert shown["JobState"] == "CANCELLED" and shown["Restarts"] == "0" and "requeue" not in jobs.log(), (shown, jobs.tail())
+    assert status(jobs.work / "results/peer_1d")["status"] == "interrupted", jobs.tail()
 
 
 def case_sweep(jobs):
@@ -153,12 +204,17 @@ def case_gpu(jobs):
 
 
 def case_chain(jobs):
-    """Parts start one after the other; a failed one takes those after it out of the queue."""
+    """Of three parts the first stops at its limit, the second finishes the run, the third finds it finished; a failed
+    part takes those after it out of the queue."""
     def chain(parts, sets):
         return jobs.submit("nashflow.sbatch", "--ntasks=2", sets=sets, command=(SOURCE / "jobs/chain.sh", parts))
-    first, second = chain(2, SHORT)
-    shown = [jobs.wait(job, 60, "COMPLETED") for job in (first, second)]
-    assert shown[0]["EndTime"] <= shown[1]["StartTime"], shown
+    first, second, third = chain(3, LONG)
+    jobs.wait_for_rows(jobs.work / "results/peer_1d")
+    jobs.send_usr1(first)
+    shown = [jobs.wait(job, 60, "COMPLETED") for job in (first, second, third)]
+    assert shown[0]["EndTime"] <= shown[1]["StartTime"] and shown[1]["EndTime"] <= shown[2]["StartTime"], shown
+    assert "the next part goes on" in jobs.log() and {s["Restarts"] for s in shown} == {"0"}, jobs.tail()
+    assert status(jobs.work / "results/peer_1d")["reason"] == "converged", jobs.tail()
     failing, waiting = chain(2, ("time.stepz=3",))
     assert jobs.wait(failing, 60, "FAILED")["ExitCode"] == "65:0"
     jobs.wait(waiting, 30, "CANCELLED")
