@@ -80,10 +80,26 @@ static PetscBool HolderRead(const char *text, Holder *h) {
   return PETSC_TRUE;
 }
 
+/* Ended, but not yet waited for by its parent, which in a container can take for ever. */
+static PetscBool Zombie(long pid) {
+  char path[64], text[512] = {0}, state = 0;
+  const char *name_end;
+  FILE *f;
+
+  (void)snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+  f = fopen(path, "r");
+  if (!f) return PETSC_FALSE;
+  if (fread(text, 1, sizeof text - 1, f) && (name_end = strrchr(text, ')')))
+    (void)sscanf(name_end + 1, " %c", &state);
+  (void)fclose(f);
+  return (PetscBool)(state == 'Z' || state == 'X');
+}
+
 /* A lock left behind: its process has ended, or it is this job's own from before a requeue. */
 static PetscBool Abandoned(const Holder *h, const Holder *self) {
   if (self->job[0] && !strcmp(h->job, self->job)) return PETSC_TRUE;
-  return (PetscBool)(!strcmp(h->host, self->host) && kill((pid_t)h->pid, 0) && errno == ESRCH);
+  if (strcmp(h->host, self->host)) return PETSC_FALSE;
+  return (PetscBool)((kill((pid_t)h->pid, 0) && errno == ESRCH) || Zombie(h->pid));
 }
 
 /* Writes over an abandoned lock, one process at a time. Returns errno; EBUSY with *holder filled:

@@ -824,7 +824,7 @@ def case_lock(ranks, tmp):
         lock.write_text(f"host={host}\npid={other.pid}\njob=\n")
         run("torus_1d", tmp, *small, ranks=ranks, expect=74, env={"SLURM_JOB_ID": "77"})
         other.kill()
-    run("torus_1d", tmp, *small, ranks=ranks, expect=2)
+        run("torus_1d", tmp, *small, ranks=ranks, expect=2)  # dead, though nobody has waited for it yet
     lock.write_text("host=another-host\npid=1\njob=\n")
     assert "another-host" in run("torus_1d", tmp, *small, ranks=ranks, expect=74)
 
