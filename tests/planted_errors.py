@@ -327,7 +327,7 @@ PLANTS = [
      "memset(pages, poison, b.pages);",
      "memset(pages, poison, b.pages);\n  memset(reinterpret_cast<void *>(b.data), 0, bytes);", "gpu_on_host.faults"),
     ("freed device memory stays", "tests/gpu_on_host/memory.cpp",
-     "  block.freed = true;\n", "", "gpu_on_host.faults"),
+     "  m.device.erase(b.begin);\n", "", "gpu_on_host.faults"),
     ("a graph in the order of its capture", "tests/gpu_on_host/streams.cpp",
      "std::swap(ready[Order().Below((unsigned)ready.size())], ready.back());",
      "std::sort(ready.rbegin(), ready.rend());", "gpu_on_host.faults"),

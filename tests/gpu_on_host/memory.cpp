@@ -31,12 +31,12 @@ struct Block {
   size_t pages;  /* bytes of them */
   Address data;
   size_t bytes;
-  bool freed;
 };
+using Blocks = std::map<Address, Block>; /* by the first page */
 
 struct Memory {
   Address base = 0, top = 0;
-  std::map<Address, Block> device;  /* by the first page */
+  Blocks device, freed;
   std::map<Address, size_t> pinned; /* bytes */
   int64_t used = 0;
   int open = 0;
@@ -48,9 +48,9 @@ bool InArena(Address a) {
   return m.base && a >= m.base && a < m.base + reserved;
 }
 
-const Block *BlockOf(Address a) {
-  auto next = m.device.upper_bound(a);
-  if (next == m.device.begin()) return nullptr;
+const Block *BlockOf(const Blocks &blocks, Address a) {
+  auto next = blocks.upper_bound(a);
+  if (next == blocks.begin()) return nullptr;
   const auto &[begin, block] = *std::prev(next);
   return a < begin + block.pages ? &block : nullptr;
 }
@@ -58,26 +58,22 @@ const Block *BlockOf(Address a) {
 /* One call for allocations that lie side by side. */
 void ProtectAll(int protection) {
   for (auto i = m.device.begin(); i != m.device.end();) {
-    if (i->second.freed) {
-      ++i;
-      continue;
-    }
     const Address begin = i->first;
     Address end = begin;
-    for (; i != m.device.end() && i->first == end && !i->second.freed; ++i) end += i->second.pages;
+    for (; i != m.device.end() && i->first == end; ++i) end += i->second.pages;
     if (mprotect(reinterpret_cast<void *>(begin), end - begin, protection))
       Fail("mprotect of device memory failed");
   }
 }
 
 void Describe(Address a, char *text, size_t size) {
-  const Block *b = BlockOf(a);
+  const Block *live = BlockOf(m.device, a), *b = live ? live : BlockOf(m.freed, a);
   if (!b)
     snprintf(text, size, "%p, which lies in no allocation of the device",
              reinterpret_cast<void *>(a));
   else
     snprintf(text, size, "%p, byte %td of an allocation of %zu bytes%s",
-             reinterpret_cast<void *>(a), a - b->data, b->bytes, b->freed ? " that was freed" : "");
+             reinterpret_cast<void *>(a), a - b->data, b->bytes, live ? "" : " that was freed");
 }
 
 void OnFault(int number, siginfo_t *info, void *context) {
@@ -126,12 +122,11 @@ void CheckRims(const Block &b) {
 
 void ReportLeaks() {
   int64_t count = 0, bytes = 0;
-  for (const auto &[begin, b] : m.device)
-    if (!b.freed) {
-      CheckRims(b);
-      count++;
-      bytes += (int64_t)b.bytes;
-    }
+  for (const auto &[begin, b] : m.device) {
+    CheckRims(b);
+    count++;
+    bytes += (int64_t)b.bytes;
+  }
   if (count)
     Fail("%lld allocations of the device, %lld bytes, were never freed", (long long)count,
          (long long)bytes);
@@ -197,8 +192,8 @@ Place PlaceOf(const void *address) {
 
 bool InDevice(const void *address, size_t bytes) {
   const Address a = reinterpret_cast<Address>(address);
-  const Block *b = BlockOf(a);
-  return b && !b->freed && a >= b->data && a + bytes <= b->data + b->bytes;
+  const Block *b = BlockOf(m.device, a);
+  return b && a >= b->data && a + bytes <= b->data + b->bytes;
 }
 
 Access::Access() {
@@ -232,16 +227,17 @@ cudaError_t Allocate(void **pointer, size_t bytes) {
 cudaError_t Free(void *pointer) {
   if (!pointer) return cudaSuccess;
   const Address a = reinterpret_cast<Address>(pointer);
-  const Block *b = BlockOf(a);
-  if (!b || b->data != a) return cudaErrorInvalidValue;
-  if (b->freed) Fail("%p is freed twice", pointer);
-  Block &block = m.device[b->begin];
-  void *pages = reinterpret_cast<void *>(block.begin);
-  CheckRims(block);
-  block.freed = true;
-  m.used -= (int64_t)block.bytes;
-  madvise(pages, block.pages, MADV_DONTNEED);
-  mprotect(pages, block.pages, PROT_NONE);
+  const Block *found = BlockOf(m.device, a), *before = BlockOf(m.freed, a);
+  if (before && before->data == a) Fail("%p is freed twice", pointer);
+  if (!found || found->data != a) return cudaErrorInvalidValue;
+  const Block b = *found;
+  void *pages = reinterpret_cast<void *>(b.begin);
+  CheckRims(b);
+  m.device.erase(b.begin);
+  m.freed[b.begin] = b;
+  m.used -= (int64_t)b.bytes;
+  madvise(pages, b.pages, MADV_DONTNEED);
+  mprotect(pages, b.pages, PROT_NONE);
   Counts().frees++;
   return cudaSuccess;
 }
