@@ -118,8 +118,8 @@ static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, PetscBool 
   const char *sets[] = {cells,
                         steps,
                         bandwidth,
-                        "density.tolerance=1e-7",
-                        "equilibrium.tolerance=1e-8",
+                        "density.tolerance=1e-5",
+                        grid ? "equilibrium.tolerance=1e-8" : "equilibrium.tolerance=1e-6",
                         "agents.count=200000",
                         grid ? "fokker_planck.method=grid" : "fokker_planck.method=particles"};
   MFGConfig *config = NULL;
