@@ -112,8 +112,12 @@ go_on() {
   scontrol requeue "$SLURM_JOB_ID" || say "Slurm refuses to requeue; submit the job again to go on"
 }
 
+for_time() { # the run was stopped because its time was over
+  [ -n "$usr1" ] || [[ $(status_key cause) == *--max-walltime* ]]
+}
+
 finish() {
-  if [ "$job_code" = "$resumable" ] && [ -n "$usr1" ] && [ -z "$term" ]; then go_on; fi
+  if [ "$job_code" = "$resumable" ] && for_time && [ -z "$term" ]; then go_on; fi
   exit "${job_code:-1}"
 }
 

@@ -300,7 +300,8 @@ PLANTS = [
      "  FoldScaledWalls(level);\n", "  (void)FoldScaledWalls;\n", "multigrid.cycles"),
 
     ("a lost rank does not end the job", "jobs/nashflow.sbatch", "--kill-on-bad-exit=1 ", "", "slurm.killed_rank"),
-    ("requeue after TERM", "jobs/slurm.sh", '[ -n "$usr1" ] && [ -z "$term" ]', '[ -n "$usr1$term" ]', "slurm.cancel"),
+    ("requeue after TERM", "jobs/slurm.sh", "for_time && [ -z \"$term\" ]", '[ -n "$usr1$term" ]', "slurm.cancel"),
+    ("requeue whatever stopped the run", "jobs/slurm.sh", '[ -n "$usr1" ] || ', "true || ", "slurm.walltime"),
     ("USR1 not passed on to the run", "jobs/slurm.sh", 'kill -USR1 "$launcher" 2>/dev/null || true', "true", "slurm.early"),
     ("USR1 passed on before the run has begun", "jobs/slurm.sh", ' 2>/dev/null && ! has_begun; do', " && false; do",
      "slurm.early"),

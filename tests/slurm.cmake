@@ -6,7 +6,7 @@ function(mfg_slurm_test case ranks)
   set_tests_properties(${test} PROPERTIES PROCESSORS 2 TIMEOUT 300 SKIP_RETURN_CODE 16 LABELS slurm)
 endfunction()
 
-foreach(case launch wrong_mpi killed_rank requeue early cancel gpu chain)
+foreach(case launch wrong_mpi killed_rank requeue early walltime cancel gpu chain)
   mfg_slurm_test(${case} 2)
 endforeach()
 mfg_slurm_test(sweep 1)

@@ -38,8 +38,9 @@ class Jobs:
         self.variables = {"NASHFLOW_HOME": SOURCE, "NASHFLOW_PROGRAM": NASHFLOW, "NASHFLOW_PYTHON": sys.executable,
                           "NASHFLOW_INPUT": SOURCE / "input/peer_1d.yaml"}
 
-    def submit(self, script, *more, sets=(), command=("sbatch", "--parsable"), **variables):
-        return self.cluster.submit(*command, *more, SOURCE / "jobs" / script, *options(sets), cwd=self.work,
+    def submit(self, script, *words, sets=(), more=(), command=("sbatch", "--parsable"), **variables):
+        """Words go to sbatch, keys to set and more words to nashflow run."""
+        return self.cluster.submit(*command, *words, SOURCE / "jobs" / script, *options(sets), *more, cwd=self.work,
                                    **{**self.variables, **variables})
 
     def log(self):
@@ -155,6 +156,19 @@ def case_early(jobs):
     shown = jobs.wait(job, 60, "FAILED")
     assert shown["ExitCode"] == "85:0" and shown["Restarts"] == "0", (shown, jobs.tail())
     assert "not requeued" in jobs.log() and status(jobs.work / "results/peer_1d")["status"] == "interrupted", jobs.tail()
+
+
+def case_walltime(jobs):
+    """A run that sees itself that its time is over goes on in a requeue, and one that a file stopped does not."""
+    [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", sets=ENDLESS, more=("--max-walltime", "0:00:03"),
+                        NASHFLOW_MAX_REQUEUES="1")
+    shown = jobs.wait(job, 90, "FAILED")
+    assert shown["ExitCode"] == "85:0" and shown["Restarts"] == "1", (shown, jobs.tail())
+    assert "it was restarted 1 times" in jobs.log() and "goes on from" in jobs.log(), jobs.tail()
+    (jobs.work / "results/peer_1d/stop").touch()
+    [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", sets=ENDLESS)
+    shown = jobs.wait(job, 60, "FAILED")
+    assert shown["ExitCode"] == "85:0" and shown["Restarts"] == "0", (shown, jobs.tail())
 
 
 def case_cancel(jobs):
