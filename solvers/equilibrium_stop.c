@@ -4,6 +4,8 @@
 #define DIVERGED_RESIDUAL 1e3
 /* Single precision: residuals below this may be the jumps of rounding. */
 #define SINGLE_FLOOR 1e-7
+/* Double: residuals below this may be the rounding of the sweeps, which are solved to 1e-13. */
+#define DOUBLE_FLOOR 1e-12
 
 /* True when the residual of the last MFG_STALL_WINDOW maps did not fall by a tenth. */
 static PetscBool Stalled(const MFGEquilibrium e) {
@@ -23,12 +25,20 @@ static PetscErrorCode Explain(MFGEquilibrium e, const char *format, ...) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscBool Rounded(const MFGEquilibrium e) {
+  return (PetscBool)(PetscMax(e->last.density_residual, e->last.value_residual) < DOUBLE_FLOOR);
+}
+
+static const char rounded[] =
+    "the rounding of the sweeps leaves no less: raise equilibrium.tolerance";
+
 /* The remedy for a residual that is above the tolerance at the last iteration allowed. */
 static const char *Remedy(const MFGEquilibrium e) {
   if (e->spec.single && e->last.density_residual < SINGLE_FLOOR)
     return "rounded positions make the map jump: use agents.precision: double, or a tolerance of "
            "1e-7";
   if (!Stalled(e)) return "it was still falling: raise equilibrium.max_iterations";
+  if (Rounded(e)) return rounded;
   if (e->spec.fresh)
     return "fresh random numbers leave sampling noise: use random_numbers: common, or more agents";
   if (e->spec.method == MFG_OUTER_PICARD)
@@ -84,9 +94,12 @@ PetscErrorCode MFGEquilibriumExplainStall(MFGEquilibrium e) {
   e->outcome.reason = MFG_STOP_STALLED;
   PetscCall(Explain(e,
                     "stopped after %d maps by %s: density residual %.2e, value residual %.2e, "
-                    "tolerance %.1e; start from a result with a weaker coupling or more noise "
-                    "(equilibrium.initial), or use equilibrium.method: anderson with damping",
+                    "tolerance %.1e; %s",
                     e->last.iteration, SNESConvergedReasons[reason], e->last.density_residual,
-                    e->last.value_residual, e->spec.tolerance));
+                    e->last.value_residual, e->spec.tolerance,
+                    Rounded(e) ? rounded
+                               : "start from a result with a weaker coupling or more noise "
+                                 "(equilibrium.initial), or use equilibrium.method: anderson with "
+                                 "damping"));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -17,10 +17,10 @@ foreach(ranks 2 3 4)
 endforeach()
 foreach(case rerun single torus_residual lq_variance peer honest_failure picard_damped fresh initial
     step_length given_drift moving_torus discrete_equations grid_methods grid_variance grid_paths exploitability
-    exploitability_falls newton newton_agents continuation)
+    exploitability_falls newton newton_agents continuation stalled)
   mfg_run_test(${case} 1 verification)
 endforeach()
-foreach(case rerun single fresh hjb_failure unwritable lock dry_run decompositions traffic narrow_boxes)
+foreach(case rerun single fresh hjb_failure diverged unwritable lock dry_run decompositions traffic narrow_boxes)
   mfg_run_test(${case} 2 parallel)
 endforeach()
 mfg_run_test(grid_ranks 2 "parallel;verification")

@@ -778,6 +778,34 @@ def case_continuation(ranks, tmp):
     assert "stage 1 of 2: " in text and not (tmp / "failed" / "result.h5").exists()
 
 
+def case_diverged(ranks, tmp):
+    """Without a coupling the map is constant: a step of length 4 leaves -3 times the difference, so residuals grow
+    by 3 a map, exactly. Beyond 1000 the run stops, exit code 3, no result; the message has the figures."""
+    sets = ("agents.count=2000", "domain.cells=[60]", "time.steps=10", "density.bandwidth=[0.3]")
+    too_long = ("--", "-outer_anderson_memory", "0", "-outer_anderson_damping", "4")
+    run("lq_1d", tmp / "one", *sets, "equilibrium.max_iterations=1", ranks=ranks, expect=2)
+    first = residuals(tmp / "one")[0][0]
+    text = run("lq_1d", tmp / "n", *sets, ranks=ranks, expect=3, options=too_long)
+    maps = 1 + int(np.ceil(np.log(1e3 / first) / np.log(3)))
+    said = status(tmp / "n")
+    assert (said["status"], said["reason"], said["iterations"]) == ("failed", "diverged", str(maps)), (said, maps)
+    assert abs(float(said["density_residual"]) / (first * 3**(maps - 1)) - 1) < 1e-6, (said, first)
+    assert f"the iteration diverged: density residual {float(said['density_residual']):.3g}" in text, text
+    assert "lower equilibrium.damping" in text and not (tmp / "n" / "result.h5").exists(), text
+
+
+def case_stalled(ranks, tmp):
+    """A tolerance that no rounded sum can meet: Newton's method ends where its line search finds nothing lower, with
+    that reason, exit code 2, the remedy and a result."""
+    text = run("torus_2d", tmp, *ON_GRID, "domain.cells=[12,12]", "time.steps=12", "equilibrium.method=newton",
+               "equilibrium.tolerance=1e-20", ranks=ranks, expect=2)
+    said = status(tmp)
+    assert said["status"] == "finished" and said["reason"] == "stalled", text
+    assert "DIVERGED_LINE_SEARCH" in said["message"] and "raise equilibrium.tolerance" in text, text
+    density, _ = residuals(tmp)
+    assert len(density) == int(said["iterations"]) < 200 and density[-1] < 1e-13, density
+
+
 def case_fp_failure(ranks, tmp):
     """A linear solve of the forward equation that fails stops the run, exit code 3."""
     text = run("noflux_2d", tmp, "fokker_planck.method=grid", "domain.cells=[20,28]", "time.steps=5", ranks=ranks,
