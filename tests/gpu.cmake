@@ -1,8 +1,11 @@
 # The host stand-in of CUDA and NCCL itself: tests/gpu_on_host/README.md
-foreach(test runtime faults)
+foreach(test runtime faults races)
   set_source_files_properties(gpu_on_host/test_${test}.cu PROPERTIES LANGUAGE CXX)
   add_executable(test_gpu_on_host_${test} gpu_on_host/test_${test}.cu)
   target_link_libraries(test_gpu_on_host_${test} PRIVATE gpu_on_host_runtime PkgConfig::CMOCKA)
+  if(test STREQUAL "races")
+    target_link_libraries(test_gpu_on_host_races PRIVATE gpu_on_host_watched)
+  endif()
   add_test(NAME gpu_on_host.${test}.standin.np1 COMMAND test_gpu_on_host_${test})
   set_tests_properties(gpu_on_host.${test}.standin.np1 PROPERTIES PROCESSORS 1 TIMEOUT 120 LABELS "gpu;unit")
 endforeach()

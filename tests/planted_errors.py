@@ -25,7 +25,7 @@ TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_s
            "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
-           "test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_nccl").split()
+           "test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
 
@@ -319,7 +319,7 @@ PLANTS = [
      "  (void)H5Pset_elink_cb(access, RefuseExternal, NULL);\n", "  (void)RefuseExternal;\n", "fields.dataset"),
 
     ("shared memory keeps its values", "tests/gpu_on_host/threads.cpp",
-     "if (fixed.first) memset(fixed.first, 0xff, fixed.second);", "", "gpu_on_host.faults"),
+     "if (fixed) memset(fixed, 0xff, bytes);", "(void)bytes;", "gpu_on_host.faults"),
     ("threads in the order of their numbers", "tests/gpu_on_host/threads.cpp",
      "Order().Shuffle(block.order.data(), (unsigned)block.order.size());", "", "gpu_on_host.faults"),
     ("threads may miss a barrier", "tests/gpu_on_host/threads.cpp",
@@ -341,6 +341,11 @@ PLANTS = [
     ("pinned memory is read at once", "tests/gpu_on_host/streams.cpp",
      "if (from == Place::Pageable && to == Place::Device) {", "if (from != Place::Device && to == Place::Device) {",
      "gpu_on_host.faults"),
+    ("a warp's exchanges order nothing", "tests/gpu_on_host/races.cpp",
+     "return a.thread / 32 == b.thread / 32 && a.exchanges != b.exchanges;", "return false;", "gpu_on_host.races"),
+    ("reads race with nothing", "tests/gpu_on_host/races.cpp",
+     "return a.use == Write || b.use == Write || a.use != b.use;", "return a.use == Write && b.use == Write;",
+     "gpu_on_host.races"),
     ("devices wait for their hosts", "tests/gpu_on_host/streams.cpp",
      "    if (CollectivesPending()) Progress();\n", "", "gpu_on_host.nccl"),
 ]

@@ -26,7 +26,7 @@ struct dim3 {
 };
 
 #define MFG_STANDIN_VECTORS(type, name)                                                            \
-  struct name##2 {                                                                                 \
+  struct alignas(2 * sizeof(type)) name##2 {                                                       \
     type x, y;                                                                                     \
   };                                                                                               \
   struct alignas(4 * sizeof(type) > 16 ? 16 : 4 * sizeof(type)) name##4 {                          \
@@ -230,41 +230,43 @@ static inline void __threadfence_system() {}
 
 /* ---- atomics: threads run one at a time ---- */
 
-template <class T> T MFGStandinSwap(T *address, T value) {
+/* Where accesses are watched (races.cpp), that of an atomic is told as such. */
+void MFGStandinTouchAtomic(const void *address, size_t bytes);
+#if defined(__SANITIZE_THREAD__)
+#define MFG_STANDIN_TOUCH(address, bytes) MFGStandinTouchAtomic(address, bytes)
+#define MFG_STANDIN_UNWATCHED __attribute__((no_sanitize("thread"), noinline))
+#else
+#define MFG_STANDIN_TOUCH(address, bytes) static_cast<void>(0)
+#define MFG_STANDIN_UNWATCHED
+#endif
+
+/* *address becomes f(*address); returns what it was. */
+template <class T, class F> MFG_STANDIN_UNWATCHED T MFGStandinSwap(T *address, F f) {
+  MFG_STANDIN_TOUCH(address, sizeof(T));
   const T old = *address;
-  *address = value;
+  *address = f(old);
   return old;
 }
 
-#define MFG_STANDIN_ATOMICS(T)                                                                     \
-  static inline T atomicAdd(T *a, T v) {                                                           \
-    return MFGStandinSwap(a, static_cast<T>(*a + v));                                              \
-  }                                                                                                \
-  static inline T atomicExch(T *a, T v) {                                                          \
-    return MFGStandinSwap(a, v);                                                                   \
+#define MFG_STANDIN_ATOMIC(T, name, expression)                                                    \
+  static inline T name(T *a, T v) {                                                                \
+    return MFGStandinSwap(a, [v]([[maybe_unused]] T old)                                           \
+                                 MFG_STANDIN_UNWATCHED { return static_cast<T>(expression); });    \
   }
+#define MFG_STANDIN_ATOMICS(T)                                                                     \
+  MFG_STANDIN_ATOMIC(T, atomicAdd, old + v)                                                        \
+  MFG_STANDIN_ATOMIC(T, atomicExch, v)
 #define MFG_STANDIN_INTEGER_ATOMICS(T)                                                             \
   MFG_STANDIN_ATOMICS(T)                                                                           \
-  static inline T atomicSub(T *a, T v) {                                                           \
-    return MFGStandinSwap(a, static_cast<T>(*a - v));                                              \
-  }                                                                                                \
-  static inline T atomicMax(T *a, T v) {                                                           \
-    return MFGStandinSwap(a, *a > v ? *a : v);                                                     \
-  }                                                                                                \
-  static inline T atomicMin(T *a, T v) {                                                           \
-    return MFGStandinSwap(a, *a < v ? *a : v);                                                     \
-  }                                                                                                \
-  static inline T atomicAnd(T *a, T v) {                                                           \
-    return MFGStandinSwap(a, static_cast<T>(*a & v));                                              \
-  }                                                                                                \
-  static inline T atomicOr(T *a, T v) {                                                            \
-    return MFGStandinSwap(a, static_cast<T>(*a | v));                                              \
-  }                                                                                                \
-  static inline T atomicXor(T *a, T v) {                                                           \
-    return MFGStandinSwap(a, static_cast<T>(*a ^ v));                                              \
-  }                                                                                                \
+  MFG_STANDIN_ATOMIC(T, atomicSub, old - v)                                                        \
+  MFG_STANDIN_ATOMIC(T, atomicMax, old > v ? old : v)                                              \
+  MFG_STANDIN_ATOMIC(T, atomicMin, old < v ? old : v)                                              \
+  MFG_STANDIN_ATOMIC(T, atomicAnd, old &v)                                                         \
+  MFG_STANDIN_ATOMIC(T, atomicOr, old | v)                                                         \
+  MFG_STANDIN_ATOMIC(T, atomicXor, old ^ v)                                                        \
   static inline T atomicCAS(T *a, T compare, T v) {                                                \
-    return MFGStandinSwap(a, *a == compare ? v : *a);                                              \
+    return MFGStandinSwap(a,                                                                       \
+                          [=](T old) MFG_STANDIN_UNWATCHED { return old == compare ? v : old; });  \
   }
 MFG_STANDIN_INTEGER_ATOMICS(int)
 MFG_STANDIN_INTEGER_ATOMICS(unsigned)

@@ -103,6 +103,17 @@ void AddCounts(MFGStandinCounts &to, const MFGStandinCounts &cost);
 
 /* Runs all threads of a launch. */
 void RunThreads(const MFGStandinKernel &launch);
+
+/* Where the running thread is, for the order of what it does with what others do. */
+struct Moment {
+  uint32_t block, thread;        /* their ranks */
+  uint32_t barriers, exchanges;  /* that it has passed, with its block and with its warp */
+  uint64_t launches, blocks_run; /* so far */
+};
+/* False where no kernel runs. */
+bool TheMoment(Moment *moment);
+/* Whether the address is in the shared memory of a block. */
+bool InShared(const void *address);
 /* The limit that cudaFuncSetAttribute has set for a kernel, in bytes. */
 size_t SharedLimit(const void *kernel);
 

@@ -1,18 +1,5 @@
-/* Faults that a device would punish, planted one by one: the stand-in, or the check of the result,
- * must tell each; without the fault the same program must end in order. Each runs in a process of
- * its own. */
-#include "tests/gpu_on_host/cu_test.h"
-
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-/* What a test of a result says. */
-static void Expect(double value, double expected) {
-  if (value == expected) return;
-  fprintf(stderr, "got %g, expected %g\n", value, expected);
-  exit(2);
-}
+/* Faults that a device would punish, planted one by one. */
+#include "tests/gpu_on_host/faults.h"
 
 static cudaStream_t NewStream() {
   cudaStream_t s;
@@ -325,11 +312,7 @@ static void MissingEdge(bool fault) {
   }
 }
 
-static const struct {
-  const char *name;
-  void (*run)(bool fault);
-  const char *says, *or_says; /* the second where ASan comes first */
-} faults[] = {
+static const Fault faults[] = {
     {"missing barrier", MissingBarrier, "got -nan, expected"},
     {"shared memory of another block", SharedOfAnotherBlock, "got -nan, expected"},
     {"barrier of some threads", BarrierOfSome, "not all at the same barrier"},
@@ -353,38 +336,8 @@ static const struct {
     {"missing edge of a graph", MissingEdge, "got 0, expected 7"},
 };
 
-/* Exit code of a process that runs it; what it says goes to text. */
-static int RunApart(void (*run)(bool), bool fault, char *text, size_t size) {
-  int ends[2], status;
-  size_t length = 0;
-  assert_int_equal(pipe(ends), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    dup2(ends[1], STDERR_FILENO);
-    dup2(ends[1], STDOUT_FILENO);
-    close(ends[0]);
-    close(ends[1]);
-    run(fault);
-    exit(0);
-  }
-  close(ends[1]);
-  for (ssize_t n; length + 1 < size && (n = read(ends[0], text + length, size - 1 - length)) > 0;)
-    length += (size_t)n;
-  text[length] = 0;
-  close(ends[0]);
-  assert_int_equal(waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
-
 static void TestFaults(void **) {
-  static char text[1 << 16];
-  for (const auto &f : faults) {
-    const int good = RunApart(f.run, false, text, sizeof text);
-    if (good) fail_msg("%s: without the fault it ends with %d:\n%s", f.name, good, text);
-    const int bad = RunApart(f.run, true, text, sizeof text);
-    if (!bad || !(strstr(text, f.says) || (f.or_says && strstr(text, f.or_says))))
-      fail_msg("%s: ends with %d, says not '%s' but:\n%s", f.name, bad, f.says, text);
-  }
+  for (const Fault &f : faults) RunFault(f);
 }
 
 int main(void) {

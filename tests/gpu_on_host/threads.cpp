@@ -47,6 +47,7 @@ struct Thread {
   const char *where = nullptr;
   unsigned mask = 0;
   uint64_t word = 0;
+  uint32_t exchanges = 0;
   int predicate = 0;
   MFGStandinVote vote = MFG_STANDIN_NONE;
 };
@@ -64,6 +65,8 @@ struct Block {
   std::vector<Thread *> order; /* in which the ready ones run; next: where it stands */
   size_t next = 0;
   std::vector<unsigned char> shared;
+  uint32_t rank = 0, barriers = 0;
+  uint64_t launches = 0, run = 0; /* so far */
 };
 
 Block block;
@@ -226,6 +229,7 @@ void ReleaseBarrier() {
     count += t.predicate;
   }
   const int size = (int)block.threads.size();
+  block.barriers++;
   for (Thread &t : block.threads) {
     t.predicate = t.vote == MFG_STANDIN_COUNT ? count
                   : t.vote == MFG_STANDIN_AND ? count == size
@@ -259,6 +263,7 @@ bool TryExchange(Thread &t) {
   });
   EachLane(warp, mask, [&](Thread &other) {
     block.words[&other - block.threads.data()] = words;
+    other.exchanges++;
     Release(other);
     return true;
   });
@@ -295,10 +300,15 @@ int FindShared(dl_phdr_info *info, size_t, void *data) {
   return 1; /* the program itself comes first */
 }
 
-void PoisonShared() {
+std::pair<char *, size_t> &FixedShared() {
   static std::pair<char *, size_t> fixed;
   if (!fixed.first) dl_iterate_phdr(FindShared, &fixed);
-  if (fixed.first) memset(fixed.first, 0xff, fixed.second);
+  return fixed;
+}
+
+void PoisonShared() {
+  const auto [fixed, bytes] = FixedShared();
+  if (fixed) memset(fixed, 0xff, bytes);
   std::fill(block.shared.begin(), block.shared.end(), 0xff);
 }
 
@@ -309,10 +319,13 @@ uint3 Unflatten(uint64_t i, dim3 size) {
 void RunBlock() {
   const size_t count = block.threads.size();
   PoisonShared();
+  block.barriers = 0;
+  block.run++;
   block.order.clear();
   for (size_t i = 0; i < count; i++) {
     block.threads[i].state = State::Ready;
     block.threads[i].fiber = nullptr;
+    block.threads[i].exchanges = 0;
     block.order.push_back(&block.threads[i]);
   }
   block.next = 0;
@@ -338,11 +351,29 @@ void RunThreads(const MFGStandinKernel &launch) {
   mfg_standin_place.block_size = b;
   mfg_standin_place.grid_size = g;
   running = launch.where;
+  block.launches++;
   for (uint64_t i : order) {
+    block.rank = (uint32_t)i;
     mfg_standin_place.block = Unflatten(i, g);
     RunBlock();
   }
   running = nullptr;
+  current = nullptr;
+}
+
+bool TheMoment(Moment *moment) {
+  if (!current) return false;
+  *moment = {block.rank,     uint32_t(current - block.threads.data()),
+             block.barriers, current->exchanges,
+             block.launches, block.run};
+  return true;
+}
+
+bool InShared(const void *address) {
+  const char *a = static_cast<const char *>(address);
+  const auto [fixed, bytes] = FixedShared();
+  const char *dynamic = reinterpret_cast<const char *>(block.shared.data());
+  return (a >= fixed && a < fixed + bytes) || (a >= dynamic && a < dynamic + block.shared.size());
 }
 
 } // namespace standin
