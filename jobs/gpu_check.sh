@@ -1,0 +1,268 @@
+#!/usr/bin/env bash
+# All checks that need a GPU, in ten minutes, from a bundle: ./run gpu_check [FILE]
+# Tests on one and two ranks, cases on GPU and CPU, compute-sanitizer, times beside their targets. Everything goes
+# to FILE (gpu_check.txt), which ends in a summary. Exit code 0 when nothing failed, 1 when something did, 16 when
+# the program finds no GPU. A missed target is reported and is no failure.
+#   NASHFLOW_CHECK_SECONDS=570   what does not fit is "not run"
+#   NASHFLOW_CHECK_PARTS=...     only parts whose names match this pattern
+#   NASHFLOW_PROGRAM=PATH        another nashflow in place of the bundle's
+set -euo pipefail
+
+self=$(readlink -f "${BASH_SOURCE[0]}")
+home=$(dirname "$(dirname "$self")")
+run=$home/run
+program=${NASHFLOW_PROGRAM:-$home/bin/nashflow}
+seconds=${NASHFLOW_CHECK_SECONDS:-570}
+chosen=${NASHFLOW_CHECK_PARTS:-.}
+passed=() failed=() not_run=() figures=()
+
+die() {
+  printf 'gpu_check: error: %s\n' "$*" >&2
+  exit 1
+}
+
+tell() { printf '%s\n' "$*" | tee -a "$file"; }
+
+# ---- one part after the other ----
+
+skip() { # <name> <why>
+  not_run+=("$1: $2")
+  tell "$1: not run, $2"
+}
+
+# part <name> <seconds> <command...>: its output goes to $work/out and, cut, to the file. False if it was not run.
+part() {
+  local name=$1 limit=$2 code=0 start=$SECONDS left=$((seconds - SECONDS))
+  shift 2
+  [[ $name =~ $chosen ]] || return 1
+  if [ "$left" -lt 5 ]; then
+    skip "$name" "no time left"
+    return 1
+  fi
+  [ "$limit" -le "$left" ] || limit=$left
+  printf '\n==== %s\n' "$name" >>"$file"
+  timeout --kill-after=5 "$limit" "$@" >"$work/out" 2>&1 </dev/null || code=$?
+  if [ "$(wc -l <"$work/out")" -gt 160 ]; then
+    head -n 60 "$work/out"
+    echo "[...]"
+    tail -n 100 "$work/out"
+  else
+    cat "$work/out"
+  fi >>"$file"
+  case $code in
+    0)
+      passed+=("$name")
+      tell "$name: passed in $((SECONDS - start)) s"
+      ;;
+    16) skip "$name" "$(tail -n 1 "$work/out")" ;;
+    124 | 137)
+      failed+=("$name: not done in $limit s")
+      tell "$name: FAILED, not done in $limit s"
+      ;;
+    *)
+      failed+=("$name: exit code $code")
+      tell "$name: FAILED, exit code $code after $((SECONDS - start)) s"
+      ;;
+  esac
+}
+
+# figure <what> <value> <unit> <target>
+figure() {
+  local verdict=missed
+  if [ -z "$2" ]; then
+    figures+=("$1: no figure; target $4 $3")
+    return
+  fi
+  ! awk -v a="$2" -v b="$4" 'BEGIN { exit !(a <= b) }' || verdict=met
+  figures+=("$1: $2 $3; target $4 $3 on an H200: $verdict")
+}
+
+# ---- what the parts do: called again as gpu_check.sh --PART, so that `timeout` has a command ----
+
+facts() {
+  date -u
+  uname -srm
+  grep -m 1 'model name' /proc/cpuinfo || true
+  nproc
+  nvidia-smi --query-gpu=name,driver_version,memory.total,memory.free,clocks.sm,compute_mode --format=csv \
+    || echo "no nvidia-smi"
+  nvidia-smi topo -m 2>/dev/null || true
+  nvcc --version 2>/dev/null | tail -n 2 || true
+  "$run" "$program" --version
+  "$run" bash -c 'echo "libraries: $LD_LIBRARY_PATH"'
+}
+
+# A copy of the program whose shipped cases ask for the GPU: `verify` and `bench` take no --backend.
+prepare() {
+  local case
+  mkdir -p "$work/cuda/bin" "$work/cuda/share/nashflow/input"
+  cp "$program" "$work/cuda/bin/nashflow"
+  for case in "$home"/input/*.yaml; do
+    { cat "$case" && printf '\nbackend: cuda\n'; } >"$work/cuda/share/nashflow/input/$(basename "$case")"
+  done
+}
+
+solve() { # <name> <ranks> <backend> <case> <options...>: the end of the output tells; 0 and 2 are results
+  local name=$1 ranks=$2 backend=$3 case=$4 code=0
+  shift 4
+  printf '%s\n' "-- $case on $ranks, $backend" >&2
+  "$run" -n "$ranks" "$program" run "$home/input/$case.yaml" --backend "$backend" --output "$work/$name" "$@" || code=$?
+  grep -q '^status=finished' "$work/$name/STATUS" && { [ "$code" -eq 0 ] || [ "$code" -eq 2 ]; }
+}
+
+same() { # <name> <name> <datasets...>: to the last bit
+  local one=$1 other=$2 dataset code=0
+  shift 2
+  for dataset in "$@"; do
+    "$run" h5diff "$work/$one/result.h5" "$work/$other/result.h5" "$dataset" || code=1
+  done
+  [ "$code" -ne 0 ] || printf '%s\n' "$one and $other: the same bits in $*"
+  return "$code"
+}
+
+# One map: the drift is that of the value for m0, which both compute on the host.
+given_drift() {
+  solve cpu_map 1 cpu reference_1d --set equilibrium.max_iterations=1
+  solve gpu_map 1 cuda reference_1d --set equilibrium.max_iterations=1
+  same cpu_map gpu_map /m /u
+}
+
+two_ranks() {
+  solve gpu_map1 1 cuda reference_1d --set equilibrium.max_iterations=1
+  solve gpu_map2 2 cuda reference_1d --set equilibrium.max_iterations=1
+  same gpu_map1 gpu_map2 /m
+}
+
+whole_solve() {
+  solve cpu_solve 1 cpu reference_1d
+  solve gpu_solve 1 cuda reference_1d
+  same cpu_solve gpu_solve /m /u
+}
+
+# The small tests under one tool, for as long as there is time.
+sanitize() { # <tool> <seconds>
+  local tool=$1 limit=$2 name settings command code errors=0 done=0
+  PATH=$PATH:/usr/local/cuda/bin
+  if ! command -v compute-sanitizer >/dev/null; then
+    echo "no compute-sanitizer on PATH"
+    exit 16
+  fi
+  while IFS='|' read -r name _ _ settings command; do
+    [[ $name =~ ^(coupling|grid|hjb|kde|multigrid|particles\.(sort|single|physics|sweep))\..*\.cuda\.np1$ ]] || continue
+    [ $((limit - SECONDS)) -gt 3 ] || break
+    code=0
+    # shellcheck disable=SC2086
+    env $settings timeout $((limit - SECONDS)) "$run" compute-sanitizer --tool "$tool" --error-exitcode 99 \
+      "$home"/bin/$command >"$work/sanitize" 2>&1 </dev/null || code=$?
+    case $code in
+      0)
+        echo "$tool $name: no error"
+        done=$((done + 1))
+        ;;
+      124) echo "$tool $name: no time to end it" ;;
+      *)
+        echo "$tool $name: exit code $code"
+        tail -n 30 "$work/sanitize"
+        errors=$((errors + 1))
+        ;;
+    esac
+  done <"$home/tests.txt"
+  [ "$errors" -eq 0 ] || exit 1
+  if [ "$done" -eq 0 ]; then
+    echo "no test ended under $tool in $limit s"
+    exit 16
+  fi
+}
+
+# ---- the check ----
+
+tests() { # <name> <seconds> <pattern>
+  if ! grep -qE "$3" <(cut -d'|' -f1 "$home/tests.txt"); then
+    [[ ! $1 =~ $chosen ]] || skip "$1" "this bundle has no such tests; was nvcc there when it was made?"
+    return
+  fi
+  part "$1" "$2" env MFG_TEST_REQUIRE_GPU=1 "$run" tests "$3" || true
+}
+
+# A forward sweep in 2D: agents cells milliseconds (target) seconds (limit).
+sweep_2d() {
+  local rate
+  part "2D, $1 agents" "$4" "$self" --solve "2d_$1" 1 cuda torus_2d --set "agents.count=$1" \
+    --set "domain.cells=[$2,$2]" --set time.steps=10 --set time.horizon=0.1 --set equilibrium.max_iterations=3 \
+    --set "density.bandwidth=[$(awk -v n="$2" 'BEGIN { printf "%.6f,%.6f", 2 / n, 2 / n }')]" || return 0
+  rate=$(sed -n 's/.* \([0-9.e+]*\) agent-steps\/s.*/\1/p' "$work/out")
+  figure "2D, $1 agents on $2 x $2, push and deposit of a step" \
+    "${rate:+$(awk -v n="$1" -v r="$rate" 'BEGIN { printf "%.3f", 1e3 * n / r }')}" ms "$3"
+}
+
+times() {
+  part "devices" 60 "$run" "$program" devices || true
+  if part "outer iteration" 60 "$self" --solve outer 1 cuda reference_1d --set equilibrium.method=fictitious_play \
+    --set equilibrium.max_iterations=200 --set equilibrium.tolerance=1e-15; then
+    figure "reference outer iteration, with output" \
+      "$(awk '$1 == "total" && NF == 2 { s = $2 } $1 == "output" { s0 = $2 } /^iterations=/ { split($0, a, "="); n = a[2] }
+         END { if (n) printf "%.3f", 1e3 * (s - s0) / n }' "$work/out" "$work/outer/STATUS" 2>/dev/null)" ms 0.5
+  fi
+  if part "bench sweep" 120 "$run" "$work/cuda/bin/nashflow" bench sweep; then
+    figure "reference sweep, 50,000 agents, 50 steps, later calls" \
+      "$(awk '/^reference_1d/ { here = 1 } here && $1 == "moments" && $2 == "1e-10" { print $7; exit }' "$work/out")" ms 0.1
+  fi
+  part "bench kde" 60 "$run" "$work/cuda/bin/nashflow" bench kde || true
+  sweep_2d 1000000 512 0.05 40
+  sweep_2d 10000000 512 0.35 60
+  sweep_2d 100000000 1024 4 120
+}
+
+list() { # <what> <items...>
+  [ $# -eq 1 ] || printf "$1: %s\n" "${@:2}"
+}
+
+summary() {
+  printf '\n==== summary after %d s\n' "$SECONDS"
+  list figure "${figures[@]}"
+  list passed "${passed[@]}"
+  list 'not run' "${not_run[@]}"
+  list FAILED "${failed[@]}"
+  printf '%d passed, %d failed, %d not run\n' ${#passed[@]} ${#failed[@]} ${#not_run[@]}
+}
+
+main() {
+  local code=0
+  file=$(realpath -m "${1:-gpu_check.txt}")
+  [ -x "$run" ] || die "this works in an unpacked bundle, as ./run gpu_check; jobs/bundle.sh makes one"
+  work=$(mktemp -d)
+  export work
+  trap 'rm -rf "$work"' EXIT
+  printf 'nashflow on a GPU\n' >"$file"
+  "$run" "$program" devices >"$work/devices" 2>&1 || code=$?
+  if [ "$code" -ne 0 ]; then
+    tell "the program does not start:"
+    tee -a "$file" <"$work/devices"
+    exit 1
+  fi
+  if ! sed -n '/^backend cuda: /,$p' "$work/devices" | grep -q '^  dimensions'; then
+    tell "no GPU: $(sed -n 's/^backend cuda: //p' "$work/devices")"
+    exit 16
+  fi
+  prepare
+  part facts 30 "$self" --facts || true
+  tests "tests, one rank" 120 '\.cuda\.np1$'
+  part "bits for a given drift" 30 "$self" --given_drift || true
+  part "bits of a whole solve in 1D" 30 "$self" --whole_solve || true
+  part "verify torus_1d" 60 "$run" "$work/cuda/bin/nashflow" verify torus_1d || true
+  part "verify lq_1d" 60 "$run" "$work/cuda/bin/nashflow" verify lq_1d || true
+  part "bits on two ranks" 30 "$self" --two_ranks || true
+  tests "tests, two ranks" 60 '\.cuda\.np2$'
+  times
+  for tool in memcheck racecheck synccheck; do
+    part "compute-sanitizer $tool" 60 "$self" --sanitize "$tool" 58 || true
+  done
+  summary | tee -a "$file"
+  echo "$file"
+  [ ${#failed[@]} -eq 0 ] || exit 1
+}
+
+case ${1:-} in
+  --facts | --given_drift | --two_ranks | --whole_solve | --sanitize | --solve) "${1#--}" "${@:2}" ;;
+  *) main "$@" ;;
+esac

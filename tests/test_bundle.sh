@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# jobs/bundle.sh: test_bundle.sh <case> <source directory> <build directory>
+#   unpacked    all libraries are in it, it runs from another place, and gpu_check's verdicts
+#   bare_root   runs where nothing is installed but glibc, bash, coreutils and the CUDA toolkit (as root)
+# Exit code 16: it cannot be tried here.
+set -euo pipefail
+source=$2 build=$3
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+die() {
+  printf 'test_bundle: %s\n' "$*" >&2
+  exit 1
+}
+
+skip() {
+  printf 'test_bundle: not tried: %s\n' "$*" >&2
+  exit 16
+}
+
+pack() {
+  "$source/jobs/bundle.sh" --unpacked "$tmp/made" "$build" || die "no bundle"
+  mv "$tmp/made" "$tmp/moved here" # a place with a blank
+  bundle="$tmp/moved here"
+}
+
+# ---- unpacked ----
+
+complete() {
+  "$source/jobs/bundle.sh" --check "$bundle" || die "the bundle is not complete"
+  mv "$bundle/lib/libyaml-0.so.2" "$tmp/"
+  "$source/jobs/bundle.sh" --check "$bundle" 2>"$tmp/log" && die "a missing library is not noticed"
+  grep -q 'needs libyaml-0.so.2, which is not in the bundle' "$tmp/log" || die "it is not named: $(cat "$tmp/log")"
+  mv "$tmp/libyaml-0.so.2" "$bundle/lib/"
+  grep -rlE "$source|$build|$HOME/\\.cache" "$bundle"/{run,jobs,postprocess,tests.txt} && die "paths of this machine"
+
+  (cd "$bundle" && ./run -n 2 nashflow run input/reference_1d.yaml --set agents.count=2000 --output "$tmp/result") >"$tmp/log" 2>&1 \
+    || die "it does not run: $(cat "$tmp/log")"
+  grep -q '2 ranks' "$tmp/log" || die "not on two ranks: $(cat "$tmp/log")"
+  "$bundle/nashflow" help domain.cells >/dev/null || die "nashflow, the short name, does not run"
+  "$bundle/run" tests '^random\.philox' >"$tmp/log" || die "its tests do not run: $(cat "$tmp/log")"
+  grep -q '^1 passed, 0 failed, 0 skipped' "$tmp/log" || die "not one test: $(cat "$tmp/log")"
+  "$bundle/run" tests nothing_of_this_name >/dev/null 2>&1 && die "no test at all passes"
+
+  echo libcudart.so.99 >>"$bundle/lib/outside.txt"
+  "$bundle/run" nashflow help >/dev/null 2>"$tmp/log" && die "it starts without the toolkit's library"
+  grep -q 'not found: libcudart.so.99' "$tmp/log" || die "the toolkit's library is not named: $(cat "$tmp/log")"
+  sed -i '$d' "$bundle/lib/outside.txt"
+}
+
+# A program that says it has a GPU and computes on the CPU; with FAKE_SEED its agents are others.
+fake_gpu() {
+  printf '%s\n' '#!/bin/bash' \
+    'if [ "$1" = devices ]; then printf "backend cuda: a fake\n  dimensions 1 to 3\n"; exit; fi' \
+    'args=("${@//cuda/cpu}" --set agents.count=2000)' \
+    'if [[ " $* " == *" cuda "* && -n "${FAKE_SEED:-}" ]]; then args+=(--set "agents.seed=$FAKE_SEED"); fi' \
+    "exec nashflow \"\${args[@]}\"" >"$tmp/fake"
+  chmod +x "$tmp/fake"
+}
+
+check() { # <what> <exit code> <line of the summary> <environment...>
+  local code=0
+  env "${@:4}" "$bundle/run" gpu_check "$tmp/check.txt" >"$tmp/log" 2>&1 || code=$?
+  [ "$code" -eq "$2" ] || die "$1: exit code $code, not $2: $(cat "$tmp/log" "$tmp/check.txt")"
+  grep -qE "$3" "$tmp/check.txt" || die "$1: no line '$3': $(cat "$tmp/check.txt")"
+}
+
+gpu_check() {
+  fake_gpu
+  check "without a GPU" 16 '^no GPU: ' CUDA_VISIBLE_DEVICES=
+  check "all well" 0 '^3 passed, 0 failed, 0 not run' \
+    "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^(facts|bits of a whole|outer)'
+  grep -qE '^figure: reference outer iteration.*: [0-9.]+ ms; target 0.5 ms' "$tmp/check.txt" \
+    || die "no time of an iteration: $(cat "$tmp/check.txt")"
+  check "other agents" 1 '^FAILED: bits for a given drift: exit code 1' \
+    "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=given drift' FAKE_SEED=2
+  check "no time" 0 '^not run: bits for a given drift: no time left' \
+    "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=given drift' NASHFLOW_CHECK_SECONDS=1
+}
+
+unpacked() {
+  pack
+  complete
+  gpu_check
+}
+
+# ---- a root of its own ----
+
+copy_with_libraries() { # <programs...>
+  local path
+  for path in "$@"; do
+    path=$(command -v "$path")
+    { readlink -f "$path"; ldd "$path" | grep -oE '/[^ ]+' || true; } | while read -r file; do
+      install -D "$file" "$tmp/root$file"
+    done
+    if [ ! -e "$tmp/root$path" ]; then install -D "$(readlink -f "$path")" "$tmp/root$path"; fi
+  done
+}
+
+# Everything of glibc, and nothing of MPICH, PETSc or HDF5.
+make_root() {
+  local name library
+  mkdir -p "$tmp/root"/{proc,sys,dev,tmp,etc,usr/bin,usr/sbin,usr/lib,usr/lib64,usr/local,bundle}
+  for name in bin sbin lib lib64; do ln -s "usr/$name" "$tmp/root/$name"; done
+  copy_with_libraries bash env cat ls dirname basename readlink mktemp rm tail head sed tr timeout mkdir cp grep awk wc \
+    tee date uname nproc id
+  copy_with_libraries "$(PATH=$PATH:/sbin command -v ldconfig)"
+  for library in libc libm libmvec libpthread libdl librt libresolv libutil libnss_files libnss_dns; do
+    for name in /lib/*-linux-gnu/"$library".so.*; do
+      if [ -e "$name" ]; then install -D "$(readlink -f "$name")" "$tmp/root$name"; fi
+    done
+  done
+  printf 'root:x:0:0:root:/tmp:/bin/bash\n' >"$tmp/root/etc/passwd"
+  printf '127.0.0.1 localhost %s\n' "$(uname -n)" >"$tmp/root/etc/hosts"
+}
+
+bare() { # <command...> in the root
+  env -i PATH=/usr/bin:/usr/sbin HOME=/tmp unshare --mount bash -c '
+root=$1 bundle=$2 cuda=$3
+shift 3
+mount --bind /proc "$root/proc"
+mount --bind /sys "$root/sys"
+mount --bind /dev "$root/dev"
+mount --bind "$bundle" "$root/bundle"
+if [ -n "$cuda" ]; then
+  mkdir -p "$root/usr/local/cuda/lib64"
+  mount --bind "$cuda" "$root/usr/local/cuda/lib64"
+fi
+exec chroot "$root" bash -c "cd /bundle && \"\$@\"" bash "$@"' bash "$tmp/root" "$bundle" "$toolkit" "$@"
+}
+
+bare_root() {
+  local nvcc
+  [ "$(id -u)" -eq 0 ] || skip "only root can change its root directory"
+  unshare --mount mount --bind /proc /proc 2>/dev/null || skip "no mounts here"
+  pack
+  make_root
+  toolkit=''
+  if [ -s "$bundle/lib/outside.txt" ]; then
+    nvcc=$(readlink -f "$(command -v nvcc)") || skip "no toolkit to lend"
+    bare ./run nashflow help >/dev/null 2>"$tmp/log" && die "it starts without a toolkit"
+    grep -q 'not found: libcublas' "$tmp/log" || die "without a toolkit: $(cat "$tmp/log")"
+    toolkit=$(dirname "$(dirname "$nvcc")")/lib64
+  fi
+  bare ./run nashflow run input/torus_1d.yaml --output results/one || die "one rank"
+  bare ./run -n 2 nashflow run input/torus_1d.yaml --output results/two || die "two ranks"
+  bare ./run h5diff results/one/result.h5 results/two/result.h5 /m || die "two ranks, other densities"
+  bare ./run nashflow verify lq_1d || die "verify"
+  bare ./run tests '\.cpu\.np[12]$' || die "tests"
+  bare ./run nashflow run input/torus_1d.yaml --backend cuda --output results/three >"$tmp/log" 2>&1 \
+    && die "a run on a GPU without a GPU"
+  cat "$tmp/log"
+  grep -qE 'cuda.*(driver|GPU|not there yet)' "$tmp/log" || die "it does not say what is missing"
+}
+
+"$1"
