@@ -8,6 +8,18 @@ void MFGCellsText(int dim, const int cells[], size_t size, char text[]) {
     used += snprintf(text + used, size - used, "%s%d", k ? " x " : "", cells[k]);
 }
 
+/* How the agents are divided, and what the model says of it. */
+static PetscErrorCode SayDecomposition(MPI_Comm comm, const MFGProblem *p) {
+  PetscMPIInt size;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
+  if (size > 1 && !MFGProblemOnGrid(p))
+    PetscCall(MFGSay(comm, "decomposition: %s%s; %s\n", MFGDecompositionName(p->model.choice),
+                     p->config->parallel.decomposition ? "" : " (auto)", p->model.reason));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 /* What the run is about to do, in a few lines. */
 PetscErrorCode MFGReportStart(MPI_Comm comm, const MFGProblem *p) {
   const MFGConfig *c = p->config;
@@ -23,6 +35,7 @@ PetscErrorCode MFGReportStart(MPI_Comm comm, const MFGProblem *p) {
   PetscCall(MFGSay(comm, "%s: %s cells, %d steps, %s; %d rank%s, backend %s (%s)\n", c->title,
                    cells, c->time.steps, density, (int)size, size > 1 ? "s" : "", p->backend->name,
                    p->backend->detail));
+  PetscCall(SayDecomposition(comm, p));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -39,18 +52,6 @@ static PetscErrorCode SayTraffic(MPI_Comm comm, int rank, const MFGExchangeBytes
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* How the agents are divided, and what the model says of it. */
-static PetscErrorCode SayDecomposition(MPI_Comm comm, const MFGProblem *p) {
-  PetscMPIInt size;
-
-  PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_size(comm, &size));
-  if (size > 1 && !MFGProblemOnGrid(p))
-    PetscCall(MFGSay(comm, "decomposition: %s%s; %s\n", MFGDecompositionName(p->model.choice),
-                     p->config->parallel.decomposition ? "" : " (auto)", p->model.reason));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 PetscErrorCode MFGReportDryRun(MPI_Comm comm, const MFGProblem *p) {
   const MFGBlock *b = &p->grid.block;
   PetscMPIInt size;
@@ -63,7 +64,6 @@ PetscErrorCode MFGReportDryRun(MPI_Comm comm, const MFGProblem *p) {
   PetscCall(MFGReportStart(comm, p));
   const PetscBool grid = MFGProblemOnGrid(p);
   const PetscBool domain = (PetscBool)(!grid && p->model.choice == MFG_DECOMPOSITION_DOMAIN);
-  PetscCall(SayDecomposition(comm, p));
   if (grid)
     PetscCall(MFGSay(comm, "layout: %s\n", layout));
   else

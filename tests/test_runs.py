@@ -145,12 +145,20 @@ def case_memory(ranks, tmp):
 
 
 def case_narrow_boxes(ranks, tmp):
-    """A kernel wider than the boxes: domain is refused with the remedy, auto takes replicated and says why."""
+    """A kernel wider than the boxes: domain is refused with the remedy, auto takes replicated and says why; else
+    it takes the faster by its model."""
     wide = SMALL_2D + ("density.bandwidth=0.4", "equilibrium.max_iterations=2")
     text = run("noflux_2d", tmp, *wide, "parallel.decomposition=domain", ranks=ranks, expect=65)
     assert "use replicated or auto" in text, text
     text = run("noflux_2d", tmp, *wide, ranks=ranks, expect=2)
     assert "replicated (auto); boxes of" in text, text
+    # where both are possible auto takes what it predicts to be faster, and says so
+    text = run("noflux_2d", tmp / "auto", *FIXED["noflux_2d"], ranks=ranks, expect=2)
+    choice, *predicted = re.search(r"^decomposition: (\w+) \(auto\); predicted ms per step from measured figures: "
+                                   r"replicated ([\d.e+-]+), domain ([\d.e+-]+) ", text, re.M).groups()
+    replicated, domain = map(float, predicted)
+    assert choice == ("domain" if domain < replicated else "replicated") or domain == replicated, text
+    assert f"\ndecomposition {choice}: largest over mean" in text, text
 
 
 def case_rerun(ranks, tmp):
