@@ -121,6 +121,7 @@ static PetscErrorCode CreateParticles(MFGEquilibrium e) {
 
   PetscFunctionBeginUser;
   PetscCall(MFGParticlesCreate(e->grid, e->backend, &particles, &e->particles));
+  MFGParticlesSetPause(e->particles, MFGEquilibriumPauseAgents, e);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -144,6 +145,9 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
   e->hjb_spec = hjb;
   e->owned = MFGBlockOwned(&grid->block);
   PetscCall(MFGHJBCreate(grid, e->fields, &hjb, &e->hjb));
+  MFGHJBSetPause(e->hjb, MFGEquilibriumPauseValue, e);
+  e->forward.pause = MFGEquilibriumPauseDensity;
+  e->forward.context = e;
   e->on_grid = (PetscBool)(spec->fokker_planck == MFG_FOKKER_PLANCK_GRID);
   if (e->on_grid || spec->method == MFG_OUTER_NEWTON)
     PetscCall(MFGLinearStepCreate(grid, e->fields, &hjb, &e->linear));
@@ -170,6 +174,7 @@ PetscErrorCode MFGEquilibriumDestroy(MFGEquilibrium *equilibrium) {
   if (e->accepted) PetscCall(PetscFree2(e->accepted->phi, e->accepted->U));
   PetscCall(PetscFree(e->accepted));
   PetscCall(PetscFree(e->radius));
+  PetscCall(MFGFokkerPlanckPositionDestroy(&e->forward));
   PetscCall(MFGHJBDestroy(&e->hjb));
   PetscCall(MFGParticlesDestroy(&e->particles));
   PetscCall(MFGDensityPlanDestroy(&e->plan));

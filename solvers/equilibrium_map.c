@@ -19,7 +19,7 @@ PetscErrorCode MFGEquilibriumLap(MFGEquilibrium e, double *seconds) {
 /* What the answer takes is nobody's time. */
 PetscErrorCode MFGEquilibriumAsk(MFGEquilibrium e, MFGPiece piece, PetscBool *stop) {
   const MFGEquilibrium kept = e->accepted ? e->accepted : e;
-  const int64_t work = kept->outcome.iterations + kept->outcome.products - kept->products;
+  const int64_t work = kept->outcome.iterations + MFGEquilibriumProducts(kept).all;
 
   PetscFunctionBeginUser;
   *stop = PETSC_FALSE;
@@ -122,25 +122,70 @@ static PetscErrorCode MeasureDensity(MFGEquilibrium e, MFGIteration *it) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The agents under the drift of U: e->phi and e->statistics. */
-static PetscErrorCode MoveAgents(MFGEquilibrium e) {
-  const double density_before = MFGDensityPlanSeconds(e->plan);
-  const MFGExchangeBytes before = MFGParticlesBytesMoved(e->particles);
+/* The time since the last lap, of a sweep of the agents: its drifts and densities apart. */
+static PetscErrorCode LapAgents(MFGEquilibrium e) {
+  const double density = MFGDensityPlanSeconds(e->plan) - e->density_seconds;
   MFGIteration *it = &e->last;
 
   PetscFunctionBeginUser;
+  PetscCall(MFGEquilibriumLap(e, &it->seconds_agents));
+  it->seconds_agents -= e->drift_seconds + density;
+  it->seconds_hjb += e->drift_seconds;
+  it->seconds_density += density;
   e->drift_seconds = 0;
+  e->density_seconds += density;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumPauseValue(void *context, PetscBool *stop) {
+  MFGEquilibrium e = (MFGEquilibrium)context;
+  MFGIteration *it = &e->last;
+
+  PetscFunctionBeginUser;
+  PetscCall(
+      MFGEquilibriumLap(e, e->part == MFG_MAP_BACKWARD ? &it->seconds_hjb : &it->seconds_other));
+  PetscCall(MFGEquilibriumAsk(e, MFG_PIECE_VALUE, stop));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumPauseAgents(void *context, PetscBool *stop) {
+  MFGEquilibrium e = (MFGEquilibrium)context;
+
+  PetscFunctionBeginUser;
+  PetscCall(LapAgents(e));
+  PetscCall(MFGEquilibriumAsk(e, MFG_PIECE_AGENTS, stop));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumPauseDensity(void *context, PetscBool *stop) {
+  MFGEquilibrium e = (MFGEquilibrium)context;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGEquilibriumLap(e, &e->last.seconds_agents));
+  PetscCall(MFGEquilibriumAsk(e, MFG_PIECE_DENSITY, stop));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumPauseProduct(void *context, PetscBool *stop) {
+  PetscFunctionBeginUser;
+  PetscCall(MFGEquilibriumAsk((MFGEquilibrium)context, MFG_PIECE_PRODUCT, stop));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The agents under the drift of U: e->phi and e->statistics. */
+static PetscErrorCode MoveAgents(MFGEquilibrium e) {
+  const MFGExchangeBytes before = MFGParticlesBytesMoved(e->particles);
+
+  PetscFunctionBeginUser;
+  e->drift_seconds = 0;
+  e->density_seconds = MFGDensityPlanSeconds(e->plan);
   PetscCall(MFGParticlesSweep(e->particles, e->plan,
                               e->spec.fresh ? (uint32_t)e->outcome.iterations : 0,
                               MFGEquilibriumDrift, e, e->phi, e->statistics));
-  PetscCall(MFGEquilibriumLap(e, &it->seconds_agents));
+  PetscCall(LapAgents(e));
   const MFGExchangeBytes after = MFGParticlesBytesMoved(e->particles);
-  it->bytes = MFGExchangeBytesSum(after, -1, before);
-  it->imbalance = MFGParticlesImbalance(e->particles);
-  const double density = MFGDensityPlanSeconds(e->plan) - density_before;
-  it->seconds_density += density;
-  it->seconds_hjb += e->drift_seconds;
-  it->seconds_agents -= e->drift_seconds + density;
+  e->last.bytes = MFGExchangeBytesSum(after, -1, before);
+  e->last.imbalance = MFGParticlesImbalance(e->particles);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -153,7 +198,8 @@ static PetscErrorCode MoveDensity(MFGEquilibrium e) {
   PetscFunctionBeginUser;
   PetscCall(Report(e, MFG_PHASE_FOKKER_PLANCK, 0));
   PetscCall(MFGGridRestrict(e->grid, 1, e->spec.initial_density, e->phi));
-  PetscCall(MFGFokkerPlanckSweep(e->linear, e->U, e->warm, e->solver_tolerance, e->phi, &fp));
+  PetscCall(MFGFokkerPlanckSweepFrom(e->linear, &e->forward, e->U, e->warm, e->solver_tolerance,
+                                     e->phi, &fp));
   PetscCall(MFGEquilibriumLap(e, &it->seconds_agents));
   if (fp.reason < 0) {
     e->outcome.reason = MFG_STOP_FP_FAILED;
@@ -165,23 +211,24 @@ static PetscErrorCode MoveDensity(MFGEquilibrium e) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The best response to Phi(M) by one more backward sweep, from U on. Where it fails nothing is
- * measured. */
-static PetscErrorCode MeasureExploitability(MFGEquilibrium e) {
+/* The best response to Phi(M) by one more backward sweep, from U on, or (resumed) from where it
+ * was. Where it fails nothing is measured. */
+static PetscErrorCode MeasureExploitability(MFGEquilibrium e, PetscBool resumed) {
   const MFGEquilibriumSpec *s = &e->spec;
   const double *x = e->x;
   MFGHJBStats hjb;
 
   PetscFunctionBeginUser;
   if (!e->response) PetscCall(PetscMalloc1((s->steps + 1) * e->owned, &e->response));
-  PetscCall(PetscArraycpy(e->response, e->U, (s->steps + 1) * e->owned));
+  if (!resumed) PetscCall(PetscArraycpy(e->response, e->U, (s->steps + 1) * e->owned));
   e->x = e->phi + e->owned;
   PetscCall(MFGCostEvaluate(e->grid, e->fields, &s->terminal, s->steps,
                             e->phi + s->steps * e->owned, e->source));
   PetscCall(MFGHJBSweep(e->hjb, Source, e, e->source, PETSC_TRUE, e->solver_tolerance, e->response,
                         &hjb));
   e->x = x;
-  if (hjb.reason < 0) PetscFunctionReturn(PETSC_SUCCESS);
+  if (hjb.reason < 0 || e->outcome.reason == MFG_STOP_INTERRUPTED)
+    PetscFunctionReturn(PETSC_SUCCESS);
   if (e->on_grid)
     PetscCall(MFGExploitabilityGrid(e->linear, e->U, e->response, e->phi, &e->last.exploitability));
   else
@@ -264,6 +311,7 @@ PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x) {
   e->x = e->mapped = x;
   PetscCall(PetscTime(&e->lap));
   e->answered = (PetscBool)(e->resumed && e->part == MFG_MAP_DONE);
+  const PetscBool measuring = (PetscBool)(e->resumed && e->part == MFG_MAP_RESPONSE);
   if (!e->resumed) PetscCall(BeginMap(e));
   e->resumed = PETSC_FALSE;
   if (e->answered) PetscFunctionReturn(PETSC_SUCCESS);
@@ -278,7 +326,8 @@ PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x) {
     PetscCall(Measure(e));
     e->part = MFG_MAP_RESPONSE;
   }
-  if (WantsResponse(e)) PetscCall(MeasureExploitability(e));
+  if (WantsResponse(e)) PetscCall(MeasureExploitability(e, measuring));
+  if (e->outcome.reason == MFG_STOP_INTERRUPTED) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(MFGEquilibriumLap(e, &e->last.seconds_other));
   e->part = MFG_MAP_DONE;
   if (e->monitor) PetscCall(e->monitor(e->context, &e->last));

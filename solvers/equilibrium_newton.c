@@ -53,10 +53,13 @@ static PetscErrorCode OuterProduct(Mat A, Vec X, Vec Y) {
   PetscCall(MatShellGetContext(A, &e));
   PetscCall(VecGetArrayRead(X, &x));
   PetscCall(VecGetArrayWrite(Y, &y));
-  PetscCall(MFGLinearisedApply(e->linearised, PRODUCT_TOLERANCE, x, y, &stats));
-  for (int n = 1; !e->on_grid && n <= e->spec.steps; n++)
+  if (!e->outcome.reason)
+    PetscCall(MFGLinearisedApply(e->linearised, PRODUCT_TOLERANCE, x, y, &stats));
+  const PetscBool ends = (PetscBool)(e->outcome.reason != MFG_STOP_NONE);
+  for (int n = 1; !ends && !e->on_grid && n <= e->spec.steps; n++)
     PetscCall(MFGSmooth(e->grid, e->bandwidth + n * e->grid->block.dim, y + (n - 1) * e->owned));
-  for (int64_t i = 0; i < e->spec.steps * e->owned; i++) y[i] = x[i] - y[i];
+  /* With infinite numbers GMRES gives up at once. */
+  for (int64_t i = 0; i < e->spec.steps * e->owned; i++) y[i] = ends ? PETSC_INFINITY : x[i] - y[i];
   PetscCall(VecRestoreArrayWrite(Y, &y));
   PetscCall(VecRestoreArrayRead(X, &x));
   e->products++;
@@ -124,6 +127,7 @@ PetscErrorCode MFGEquilibriumCreateNewton(MFGEquilibrium e) {
 
   PetscFunctionBeginUser;
   PetscCall(MFGLinearisedCreate(e->linear, e->fields, &s->running, &s->terminal, &e->linearised));
+  MFGLinearisedSetPause(e->linearised, MFGEquilibriumPauseProduct, e);
   PetscCall(
       MatCreateShell(e->grid->comm, n, n, PETSC_DETERMINE, PETSC_DETERMINE, e, &e->derivative));
   PetscCall(MatShellSetOperation(e->derivative, MATOP_MULT, (PetscErrorCodeFn *)OuterProduct));

@@ -19,6 +19,12 @@ typedef enum {
   MFG_MAP_DONE
 } MFGMapPart;
 
+/* Products with Newton's derivative: of all maps so far, and of those since the last map. */
+typedef struct {
+  int64_t all;
+  PetscInt since;
+} MFGProducts;
+
 struct MFGEquilibrium_ {
   const MFGGrid *grid;
   const MFGBackend *backend; /* of agents and densities */
@@ -55,13 +61,15 @@ struct MFGEquilibrium_ {
   PetscBool frozen, warm;
   PetscBool resumed;  /* the next map is under way or done */
   PetscBool answered; /* the last map was one that was done before */
-  double solver_tolerance, drift_seconds;
-  double residuals[MFG_STALL_WINDOW]; /* of the last maps, a ring */
-  double norm;                        /* newton on the grid: of F before the last step; 0: none */
-  MFGIteration last;                  /* the map under way, or the last one */
+  double solver_tolerance;
+  double drift_seconds, density_seconds; /* of a sweep of the agents, since the last lap; so far */
+  double residuals[MFG_STALL_WINDOW];    /* of the last maps, a ring */
+  double norm;       /* newton on the grid: of F before the last step; 0: none */
+  MFGIteration last; /* the map under way, or the last one */
   MFGOutcome outcome;
-  int64_t products_saved;  /* outcome.products at the end of the last map */
-  PetscLogDouble lap;      /* when the time was taken last */
+  MFGProducts saved;               /* in a state */
+  PetscLogDouble lap;              /* when the time was taken last */
+  MFGFokkerPlanckPosition forward; /* on the grid: where its sweep is */
   MFGEquilibrium accepted; /* owned; newton on the grid: all this at the last iterate accepted */
 };
 
@@ -70,8 +78,15 @@ struct MFGEquilibrium_ {
 PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x);
 /* The time since the last lap is added to *seconds. */
 PetscErrorCode MFGEquilibriumLap(MFGEquilibrium e, double *seconds);
+/* What a state counts: between two maps the products since the first of them will be done again. */
+MFGProducts MFGEquilibriumProducts(const MFGEquilibrium e);
 /* Collective. Asks whether to go on after a piece. */
 PetscErrorCode MFGEquilibriumAsk(MFGEquilibrium e, MFGPiece piece, PetscBool *stop);
+/* Pauses of the sweeps, MFGPauseFunctions; context is the MFGEquilibrium. */
+PetscErrorCode MFGEquilibriumPauseValue(void *context, PetscBool *stop);
+PetscErrorCode MFGEquilibriumPauseAgents(void *context, PetscBool *stop);
+PetscErrorCode MFGEquilibriumPauseDensity(void *context, PetscBool *stop);
+PetscErrorCode MFGEquilibriumPauseProduct(void *context, PetscBool *stop);
 /* Not collective. Newton on the grid: the iterate mapped last is where the method goes on. */
 PetscErrorCode MFGEquilibriumAccept(MFGEquilibrium e);
 /* A vector of e->M, levels 1 .. steps. */

@@ -17,6 +17,12 @@ PetscErrorCode MFGEquilibriumAccept(MFGEquilibrium e) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+MFGProducts MFGEquilibriumProducts(const MFGEquilibrium e) {
+  const PetscBool again = (PetscBool)(e->part == MFG_MAP_DONE);
+  return (MFGProducts){.all = e->outcome.products - (again ? e->products : 0),
+                       .since = again ? 0 : e->products};
+}
+
 /* What a map has said of itself so far. */
 static void IterationNumbers(MFGIteration *it, MFGState *s) {
   MFGStateInteger(s, "map_newton", it->newton, 0, INT64_MAX);
@@ -49,7 +55,8 @@ static PetscErrorCode Numbers(MFGEquilibrium e, MFGState *s) {
   PetscFunctionBeginUser;
   MFGStateInteger(s, "map_part", e->part, MFG_MAP_NONE, MFG_MAP_DONE);
   MFGStateInteger(s, "maps", o->iterations, 0, e->spec.max_iterations);
-  MFGStateInteger(s, "products", e->products_saved, 0, INT64_MAX);
+  MFGStateInteger(s, "products", e->saved.all, 0, INT64_MAX);
+  MFGStateInteger(s, "products_since_map", e->saved.since, 0, PETSC_INT_MAX);
   MFGStateInteger(s, "mixture_floor", o->mixture_floor, 0, INT64_MAX);
   MFGStateInteger(s, "bandwidth_raised", o->raised, 0, 1);
   MFGStateInteger(s, "bandwidth_frozen", e->frozen, 0, 1);
@@ -93,6 +100,14 @@ static PetscErrorCode Arrays(MFGEquilibrium e, const double *x, MFGState *s) {
     MFGStateIntegers(s, "radius", levels * dim, sizeof *e->radius, e->radius, 0, INT_MAX / 2);
   }
   if (Remembers(e)) PetscCall(History(e, s));
+  if (e->part == MFG_MAP_RESPONSE) {
+    if (!e->response) PetscCall(PetscMalloc1(levels * e->owned, &e->response));
+    MFGStateFlow(s, "response", levels, e->response);
+  }
+  if (e->part == MFG_MAP_BACKWARD || e->part == MFG_MAP_RESPONSE) PetscCall(MFGHJBState(e->hjb, s));
+  if (e->part == MFG_MAP_FORWARD)
+    PetscCall(e->on_grid ? MFGFokkerPlanckState(e->linear, &e->forward, s)
+                         : MFGParticlesState(e->particles, s));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -100,7 +115,7 @@ PetscErrorCode MFGEquilibriumState(MFGEquilibrium e, MFGState *s) {
   MFGEquilibrium kept = e->accepted ? e->accepted : e;
 
   PetscFunctionBeginUser;
-  kept->products_saved = kept->outcome.products - kept->products;
+  kept->saved = MFGEquilibriumProducts(kept);
   PetscCall(Numbers(kept, s));
   if (Remembers(kept)) PetscCall(MFGAndersonNumbers(kept->snes, s));
   /* A line search evaluates elsewhere than at the iterate. */
@@ -128,7 +143,8 @@ PetscErrorCode MFGEquilibriumRestore(MFGEquilibrium e, MFGRestoreFunction restor
   PetscCall(Arrays(e, M + e->owned, &state));
   PetscCall(restore(context, &state));
   e->resumed = (PetscBool)(e->part != MFG_MAP_NONE);
-  e->outcome.products = e->products_saved;
+  e->outcome.products = e->saved.all;
+  e->products = e->saved.since;
   e->outcome.shape.scale = MFGMomentScale(s->agents);
   e->last.iteration = e->outcome.iterations;
   e->last.bandwidth_frozen = e->frozen;

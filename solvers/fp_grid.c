@@ -31,47 +31,102 @@ static PetscErrorCode Fail(MFGFokkerPlanckStats *stats, int level, double t, dou
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGFokkerPlanckSweep(MFGLinearStep step, const double *U, PetscBool warm,
-                                    double tolerance, double *M, MFGFokkerPlanckStats *stats) {
+static PetscErrorCode Reserve(MFGLinearStep step, MFGFokkerPlanckPosition *p) {
+  const int64_t owned = MFGBlockOwned(&MFGLinearStepGrid(step)->block);
+
+  PetscFunctionBeginUser;
+  if (!p->change) PetscCall(PetscMalloc1(owned, &p->change));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGFokkerPlanckPositionDestroy(MFGFokkerPlanckPosition *p) {
+  PetscFunctionBeginUser;
+  PetscCall(PetscFree(p->change));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGFokkerPlanckState(MFGLinearStep step, MFGFokkerPlanckPosition *p,
+                                    MFGState *state) {
+  PetscFunctionBeginUser;
+  PetscCall(Reserve(step, p));
+  MFGStateInteger(state, "fp_level", p->solved, 1, MFGLinearStepSpec(step)->steps - 1);
+  MFGStateInteger(state, "fp_krylov", p->stats.krylov, 0, PETSC_INT_MAX);
+  MFGStateReals(state, "fp_defect", 1, &p->stats.defect);
+  MFGStateFlow(state, "fp_change", 1, p->change);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The step to level n + 1 of a flow of this mass. */
+static PetscErrorCode SolveLevel(MFGLinearStep step, MFGFokkerPlanckPosition *p, int n, double mass,
+                                 const double *U, PetscBool warm, double tolerance, double *M,
+                                 double *right, double *old) {
   const MFGGrid *grid = MFGLinearStepGrid(step);
   const MFGHJBSpec *spec = MFGLinearStepSpec(step);
   const int64_t owned = MFGBlockOwned(&grid->block);
+  const double *before = M + n * owned;
+  double *after = M + (n + 1) * owned, reached;
   MFGLinearStats linear = {0};
-  double *right, *change, *old, mass, reached;
 
   PetscFunctionBeginUser;
-  memset(stats, 0, sizeof *stats);
-  PetscCall(PetscMalloc2(owned, &right, owned, &old));
-  PetscCall(PetscCalloc1(owned, &change));
-  PetscCall(Total(grid, M, &mass));
-  for (int n = 0; n < spec->steps; n++) {
-    const double *before = M + n * owned;
-    double *after = M + (n + 1) * owned;
-    for (int64_t i = 0; i < owned; i++) right[i] = before[i] / spec->dt;
-    PetscCall(MFGLinearStepSet(step, n, U + n * owned));
-    Guess(owned, warm, before, change, after, old);
-    PetscCall(MFGLinearStepSolve(step, PETSC_TRUE, tolerance, right, after, &linear));
-    PetscCall(Total(grid, after, &reached));
-    if (linear.reason >= 0 && !(reached > 0)) linear.reason = KSP_DIVERGED_NANORINF;
-    if (linear.reason < 0) {
-      stats->reason = linear.reason;
-      PetscCall(Fail(stats, n + 1, (n + 1) * spec->dt, tolerance));
-      break;
-    }
-    stats->defect = PetscMax(stats->defect, PetscAbsReal(mass / reached - 1));
-    for (int64_t i = 0; i < owned; i++) {
-      after[i] *= mass / reached;
-      change[i] = after[i] - old[i];
-    }
+  for (int64_t i = 0; i < owned; i++) right[i] = before[i] / spec->dt;
+  PetscCall(MFGLinearStepSet(step, n, U + n * owned));
+  Guess(owned, warm, before, p->change, after, old);
+  PetscCall(MFGLinearStepSolve(step, PETSC_TRUE, tolerance, right, after, &linear));
+  p->stats.krylov += linear.krylov;
+  PetscCall(Total(grid, after, &reached));
+  if (linear.reason >= 0 && !(reached > 0)) linear.reason = KSP_DIVERGED_NANORINF;
+  if (linear.reason < 0) {
+    p->stats.reason = linear.reason;
+    PetscCall(Fail(&p->stats, n + 1, (n + 1) * spec->dt, tolerance));
+    PetscFunctionReturn(PETSC_SUCCESS);
   }
-  stats->krylov = linear.krylov;
+  p->stats.defect = PetscMax(p->stats.defect, PetscAbsReal(mass / reached - 1));
+  for (int64_t i = 0; i < owned; i++) {
+    after[i] *= mass / reached;
+    p->change[i] = after[i] - old[i];
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGFokkerPlanckSweepFrom(MFGLinearStep step, MFGFokkerPlanckPosition *p,
+                                        const double *U, PetscBool warm, double tolerance,
+                                        double *M, MFGFokkerPlanckStats *stats) {
+  const MFGGrid *grid = MFGLinearStepGrid(step);
+  const int steps = MFGLinearStepSpec(step)->steps;
+  const int64_t owned = MFGBlockOwned(&grid->block);
+  PetscBool stop = PETSC_FALSE;
+  double *right, *old, mass;
+
+  PetscFunctionBeginUser;
+  PetscCall(Reserve(step, p));
+  PetscCall(PetscMalloc2(owned, &right, owned, &old));
+  PetscCall(Total(grid, M, &mass));
+  if (!p->solved) {
+    p->stats = (MFGFokkerPlanckStats){0};
+    PetscCall(PetscArrayzero(p->change, owned));
+  }
+  for (int n = p->solved; n < steps && p->stats.reason >= 0 && !stop; n++) {
+    PetscCall(SolveLevel(step, p, n, mass, U, warm, tolerance, M, right, old));
+    p->solved = n + 1;
+    if (p->pause && n + 1 < steps && p->stats.reason >= 0) PetscCall(p->pause(p->context, &stop));
+  }
+  p->solved = 0;
+  *stats = p->stats;
   PetscCall(PetscFree2(right, old));
-  PetscCall(PetscFree(change));
-  if (grid->block.dim == 1) {
-    PetscCallMPI(
-        MPI_Bcast(M, (PetscMPIInt)((spec->steps + 1) * owned), MPI_DOUBLE, 0, grid->world));
+  if (grid->block.dim == 1 && !stop) {
+    PetscCallMPI(MPI_Bcast(M, (PetscMPIInt)((steps + 1) * owned), MPI_DOUBLE, 0, grid->world));
     PetscCallMPI(MPI_Bcast(stats, sizeof *stats, MPI_BYTE, 0, grid->world));
   }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGFokkerPlanckSweep(MFGLinearStep step, const double *U, PetscBool warm,
+                                    double tolerance, double *M, MFGFokkerPlanckStats *stats) {
+  MFGFokkerPlanckPosition position = {0};
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGFokkerPlanckSweepFrom(step, &position, U, warm, tolerance, M, stats));
+  PetscCall(MFGFokkerPlanckPositionDestroy(&position));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -8,6 +8,7 @@
 
 #include "solvers/kde.h"
 #include "solvers/linear_step.h"
+#include "solvers/state.h"
 
 /* What a sweep did. reason < 0: the step to `level` failed. */
 typedef struct {
@@ -27,6 +28,26 @@ typedef struct {
  * error. In 1D the result of rank 0 is broadcast: the same bits on every rank. */
 PetscErrorCode MFGFokkerPlanckSweep(MFGLinearStep step, const double *U, PetscBool warm,
                                     double tolerance, double *M, MFGFokkerPlanckStats *stats);
+
+/* A sweep that can be stopped between two levels and gone on with. Zero before the first. */
+typedef struct {
+  MFGPauseFunction pause; /* or NULL; when it stops the sweep, M has the levels so far and stats
+                             mean nothing */
+  void *context;
+  int solved; /* levels of the sweep under way; 0: none is */
+  MFGFokkerPlanckStats stats;
+  double *change; /* owned; [owned], of the level solved last */
+} MFGFokkerPlanckPosition;
+
+/* As MFGFokkerPlanckSweep, asking and going on as `position` says. */
+PetscErrorCode MFGFokkerPlanckSweepFrom(MFGLinearStep step, MFGFokkerPlanckPosition *position,
+                                        const double *U, PetscBool warm, double tolerance,
+                                        double *M, MFGFokkerPlanckStats *stats);
+
+/* Not collective. Adds to `state` where the sweep is between two levels. */
+PetscErrorCode MFGFokkerPlanckState(MFGLinearStep step, MFGFokkerPlanckPosition *position,
+                                    MFGState *state);
+PetscErrorCode MFGFokkerPlanckPositionDestroy(MFGFokkerPlanckPosition *position);
 
 /* Collective on grid->comm. Mean and variance per axis of a density of mass 1, by sums over the
  * cells; the variance is about the mean. On a periodic axis the smallest variance over where the

@@ -1,5 +1,6 @@
 #include "solvers/hjb.h"
 
+#include "solvers/log_event.h"
 #include "solvers/multigrid.h"
 #include "solvers/star.h"
 #include "solvers/tridiagonal.h"
@@ -20,6 +21,10 @@ struct MFGHJB_ {
   double bound;       /* of max |residual| dt, for convergence */
   double rounding;    /* max |residual| dt that rounding errors alone can make */
   double norm_start, norm; /* max |residual| dt of the first guess and of the last iterate */
+  int solved;              /* lowest level that the sweep under way has solved; 0: none is */
+  MFGHJBStats stats;       /* of that sweep so far */
+  MFGPauseFunction pause;  /* or NULL */
+  void *pause_context;
   PetscLogEvent sweep_event, drift_event;
 };
 
@@ -149,7 +154,6 @@ static PetscErrorCode CreateSolver(MFGHJB hjb) {
 PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, const MFGHJBSpec *spec,
                             MFGHJB *out) {
   const int64_t owned = MFGBlockOwned(&grid->block);
-  PetscClassId id;
   MFGHJB hjb;
 
   PetscFunctionBeginUser;
@@ -173,9 +177,8 @@ PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, cons
   PetscCall(MFGStarMatrixCreate(grid, "hjb_", &hjb->jacobian));
   PetscCall(MFGStarMatrixSetDiffusion(hjb->jacobian, spec->nu));
   PetscCall(CreateSolver(hjb));
-  PetscCall(PetscClassIdRegister("nashflow HJB", &id));
-  PetscCall(PetscLogEventRegister("HJBSweep", id, &hjb->sweep_event));
-  PetscCall(PetscLogEventRegister("HJBDrift", id, &hjb->drift_event));
+  PetscCall(MFGLogEvent("HJBSweep", &hjb->sweep_event));
+  PetscCall(MFGLogEvent("HJBDrift", &hjb->drift_event));
   *out = hjb;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -374,17 +377,27 @@ PetscErrorCode MFGHJBSweep(MFGHJB hjb, MFGSourceFunction source, void *context,
   const int64_t owned = MFGBlockOwned(&grid->block);
   const int steps = hjb->spec.steps;
   double last[3] = {-PETSC_MAX_REAL, -PETSC_MAX_REAL, 0};
+  PetscBool stop = PETSC_FALSE;
 
   PetscFunctionBeginUser;
   PetscCall(PetscLogEventBegin(hjb->sweep_event, 0, 0, 0, 0));
-  memset(stats, 0, sizeof *stats);
-  stats->minimum = PETSC_MAX_REAL;
-  stats->maximum = -PETSC_MAX_REAL;
-  PetscCall(AcceptLevel(hjb, terminal, U + steps * owned, stats));
-  for (int n = steps - 1; n >= 0 && stats->reason >= 0; n--) {
+  if (!hjb->solved) {
+    hjb->stats = (MFGHJBStats){.minimum = PETSC_MAX_REAL, .maximum = -PETSC_MAX_REAL};
+    PetscCall(AcceptLevel(hjb, terminal, U + steps * owned, &hjb->stats));
+    hjb->solved = steps;
+  }
+  for (int n = hjb->solved - 1; n >= 0 && hjb->stats.reason >= 0 && !stop; n--) {
     const double *next = U + (n + 1) * owned;
-    PetscCall(PrepareLevel(hjb, n, source, context, tolerance, next, stats));
-    PetscCall(SolveLevel(hjb, n, warm, U + n * owned, next, stats));
+    PetscCall(PrepareLevel(hjb, n, source, context, tolerance, next, &hjb->stats));
+    PetscCall(SolveLevel(hjb, n, warm, U + n * owned, next, &hjb->stats));
+    hjb->solved = n;
+    if (hjb->pause && n && hjb->stats.reason >= 0) PetscCall(hjb->pause(hjb->pause_context, &stop));
+  }
+  hjb->solved = 0;
+  *stats = hjb->stats;
+  if (stop) {
+    PetscCall(PetscLogEventEnd(hjb->sweep_event, 0, 0, 0, 0));
+    PetscFunctionReturn(PETSC_SUCCESS);
   }
   if (stats->reason >= 0) Extremes(owned, U, last);
   last[2] = stats->change;
@@ -397,6 +410,26 @@ PetscErrorCode MFGHJBSweep(MFGHJB hjb, MFGSourceFunction source, void *context,
     PetscCallMPI(MPI_Bcast(stats, sizeof *stats, MPI_BYTE, 0, grid->world));
   }
   PetscCall(PetscLogEventEnd(hjb->sweep_event, 0, 0, 0, 0));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+void MFGHJBSetPause(MFGHJB hjb, MFGPauseFunction pause, void *context) {
+  hjb->pause = pause;
+  hjb->pause_context = context;
+}
+
+PetscErrorCode MFGHJBState(MFGHJB hjb, MFGState *state) {
+  MFGHJBStats *s = &hjb->stats;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGGridMax(hjb->grid, 1, &s->change));
+  MFGStateInteger(state, "hjb_level", hjb->solved, 1, hjb->spec.steps);
+  MFGStateInteger(state, "hjb_newton", s->newton, 0, PETSC_INT_MAX);
+  MFGStateInteger(state, "hjb_krylov", s->krylov, 0, PETSC_INT_MAX);
+  MFGStateReals(state, "hjb_change", 1, &s->change);
+  MFGStateReals(state, "hjb_minimum", 1, &s->minimum);
+  MFGStateReals(state, "hjb_maximum", 1, &s->maximum);
+  MFGStateFlow(state, "hjb_shift", 1, hjb->shift);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -18,6 +18,7 @@
 #include "solvers/backend.h"
 #include "solvers/grid.h"
 #include "solvers/scheme.h"
+#include "solvers/state.h"
 
 typedef struct MFGHJB_ *MFGHJB;
 
@@ -57,6 +58,14 @@ int64_t MFGHJBBytes(int dim, int64_t owned);
 PetscErrorCode MFGHJBSweep(MFGHJB hjb, MFGSourceFunction source, void *context,
                            const double *terminal, PetscBool warm, double tolerance, double *U,
                            MFGHJBStats *stats);
+
+/* Not collective. Asked (NULL: not) between two levels of a sweep, which ends there if it is told
+ * to; U then has the levels solved so far, and stats mean nothing. */
+void MFGHJBSetPause(MFGHJB hjb, MFGPauseFunction pause, void *context);
+
+/* Collective on grid->comm. Adds to `state` where a sweep is between two levels. When it is filled,
+ * the next sweep, with the same arguments and that U, goes on there. */
+PetscErrorCode MFGHJBState(MFGHJB hjb, MFGState *state);
 
 /* Collective on grid->comm. Drift of the agents, b - H_p at central differences, of levels
  * begin .. end-1: drift[end - begin][dim][owned]. */

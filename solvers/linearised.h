@@ -7,6 +7,7 @@
 
 #include "solvers/coupling.h"
 #include "solvers/linear_step.h"
+#include "solvers/state.h"
 
 typedef struct MFGLinearised_ *MFGLinearised;
 
@@ -20,6 +21,10 @@ PetscErrorCode MFGLinearisedDestroy(MFGLinearised *linearised);
 /* Not collective. Where the derivative is taken; all borrowed until the next call: M of levels 1 ..
  * steps, U and P = Phi(M) of levels 0 .. steps. */
 void MFGLinearisedSet(MFGLinearised linearised, const double *M, const double *U, const double *P);
+
+/* Not collective. Asked (NULL: not) after every level of Apply, which ends there if it is told to:
+ * dP then means nothing. */
+void MFGLinearisedSetPause(MFGLinearised linearised, MFGPauseFunction pause, void *context);
 
 /* Collective on grid->comm. dM and dP of levels 1 .. steps, [steps][owned]; linear solves to a
  * relative residual of `tolerance`. Adds to stats; a solve that fails is a reason there. */

@@ -1,42 +1,8 @@
-#include "solvers/particles.h"
-
-#include "solvers/agents.h"
-#include "solvers/exchange.h"
 #include "solvers/kde_point.h"
-#include "solvers/recording.h"
-#include "solvers/residents.h"
+#include "solvers/particles_parts.h"
 
 /* m0 is turned into integers with this sum, to about one unit per cell. */
 #define SAMPLING_WEIGHT 0x1p50
-
-/* The steps of a chunk, and what they send. */
-typedef struct {
-  MFGRecording steps;
-  MFGExchangeBytes bytes;
-} RecordedChunk;
-
-struct MFGParticles_ {
-  const MFGGrid *grid;       /* borrowed */
-  const MFGBackend *backend; /* borrowed */
-  MFGParticlesSpec spec;     /* initial_density is not kept */
-  MFGBlock domain;           /* the whole grid */
-  MFGExchange exchange;      /* owned; of arrays in the backend's memory */
-  MFGExchange fields;        /* owned, or the same; of fields, which are the host's */
-  MFGResidents residents;    /* owned; domain decomposition, else NULL */
-  MFGAgents now, initial;    /* replicated: where they are, and were at t = 0 */
-  int64_t *cumulative;       /* owned; [cells], on the host */
-  int64_t *cumulative_there; /* owned; a copy, where the backend's memory is another */
-  double imbalance;
-  MFGSortScratch scratch;
-  MFGAgentDrift drift;
-  /* Owned, in the backend's memory, kept between sweeps like the drift's buffers: moments of a
-   * chunk of levels, their densities (unused on the host), marginals of all levels. */
-  int64_t *moments, *marginals;
-  double *density;
-  int64_t moments_size, marginals_size, density_size;
-  RecordedChunk *chunk; /* owned; [chunks]; domain decomposition on a device */
-  int chunks;
-};
 
 static PetscErrorCode CheckSpec(const MFGGrid *grid, const MFGParticlesSpec *spec) {
   PetscFunctionBeginUser;
@@ -98,11 +64,6 @@ static PetscErrorCode Sample(MFGParticles p, const MFGBackend *backend,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* a b / c without overflow of the product. */
-static int64_t Proportion(int64_t a, int64_t b, int64_t c) {
-  return (int64_t)((MFGUint128)a * (MFGUint128)b / (MFGUint128)c);
-}
-
 /* Agents of a range of ids, where they are at t = 0, in the memory of `backend`. */
 static PetscErrorCode CreateRange(MFGParticles p, const MFGBackend *backend) {
   PetscMPIInt rank, size;
@@ -110,8 +71,8 @@ static PetscErrorCode CreateRange(MFGParticles p, const MFGBackend *backend) {
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_rank(p->grid->world, &rank));
   PetscCallMPI(MPI_Comm_size(p->grid->world, &size));
-  const int64_t first = Proportion(p->spec.count, rank, size);
-  const int64_t count = Proportion(p->spec.count, rank + 1, size) - first;
+  const int64_t first = MFGProportion(p->spec.count, rank, size);
+  const int64_t count = MFGProportion(p->spec.count, rank + 1, size) - first;
   p->now = p->initial = MFGAgentsNone(backend->memory, &p->domain, p->spec.single, PETSC_FALSE);
   PetscCall(MFGAgentsReserve(&p->initial, count));
   p->initial.range.first_id = first;
@@ -142,6 +103,7 @@ PetscErrorCode MFGParticlesCreate(const MFGGrid *grid, const MFGBackend *backend
     PetscCall(
         MFGExchangeCreate(grid->world, &MFGCarrier_Host, &p->domain, grid->divisions, &p->fields));
   p->drift.memory = backend->memory;
+  p->shown = MFGAgentsNone(&MFGMemoryOps_Host, &p->domain, spec->single, PETSC_FALSE);
   PetscCall(CreateRange(p, domain ? MFGBackendOnHost(backend) : backend));
   if (domain) {
     PetscCall(MFGResidentsCreate(grid, backend, p->exchange, &p->initial.range, spec->count,
@@ -169,6 +131,8 @@ PetscErrorCode MFGParticlesDestroy(MFGParticles *particles) {
   PetscFunctionBeginUser;
   if (!particles || !*particles) PetscFunctionReturn(PETSC_SUCCESS);
   MFGParticles p = *particles;
+  PetscCall(MFGAgentsDestroy(&p->shown));
+  PetscCall(PetscFree(p->arrived));
   PetscCall(MFGAgentsDestroy(&p->now));
   PetscCall(MFGAgentsDestroy(&p->initial));
   PetscCall(MFGSortScratchDestroy(&p->scratch));
@@ -184,6 +148,11 @@ PetscErrorCode MFGParticlesDestroy(MFGParticles *particles) {
   PetscCall(MFGAgentDriftDestroy(&p->drift));
   PetscCall(PetscFree(*particles));
   PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+void MFGParticlesSetPause(MFGParticles p, MFGPauseFunction pause, void *context) {
+  p->pause = pause;
+  p->pause_context = context;
 }
 
 double MFGParticlesImbalance(MFGParticles p) {
@@ -238,7 +207,7 @@ static PetscErrorCode Statistics(MFGParticles p, const MFGMomentShape *shape,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static MFGAgentRange AgentsHere(MFGParticles p) {
+MFGAgentRange MFGParticlesHere(MFGParticles p) {
   return p->residents ? MFGResidentsRange(p->residents) : p->now.range;
 }
 
@@ -299,7 +268,7 @@ static PetscErrorCode DirectDensity(Sweep *s, int level) {
   MFGAgents copy = MFGAgentsNone(&MFGMemoryOps_Host, &p->domain, p->spec.single, PETSC_FALSE);
 
   PetscFunctionBeginUser;
-  here.range = AgentsHere(p);
+  here.range = MFGParticlesHere(p);
   here.with_ids = (PetscBool)(here.range.id != NULL);
   if (!here.memory->is_host) {
     PetscCall(MFGAgentsCopy(&here, &copy));
@@ -443,7 +412,7 @@ static PetscErrorCode SweepChunk(Sweep *s, int begin, int end) {
 
   PetscFunctionBeginUser;
   if (begin == 0) {
-    const MFGAgentRange agents = AgentsHere(p);
+    const MFGAgentRange agents = MFGParticlesHere(p);
     PetscCall(MFGMemoryZero(p->backend->memory, s->field, sizeof *moments, p->moments));
     PetscCall(MFGBackendDeposit(p->backend, &s->scan.domain, &agents, &s->scan.shape, &s->extent,
                                 p->moments));
@@ -543,9 +512,19 @@ PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t i
   PetscCall(ReserveChunks(p, (p->spec.steps - 1) / chunk + 1));
   s.sort_every = MFGSweepSortEvery(&layout);
   if (s.sort_every) PetscCall(SortInitial(p));
-  PetscCall(Rewind(p));
-  for (int begin = 0; begin < p->spec.steps; begin += chunk)
-    PetscCall(SweepChunk(&s, begin, PetscMin(begin + chunk, p->spec.steps)));
+  PetscCall(MFGAgentsDestroy(&p->shown));
+  if (!p->placed) p->done = 0;
+  if (!p->placed) PetscCall(Rewind(p));
+  p->placed = PETSC_FALSE;
+  while (p->done < p->spec.steps) {
+    /* Whole chunks from the start on: what is recorded of them stays. */
+    const int end = PetscMin((p->done / chunk + 1) * chunk, p->spec.steps);
+    PetscBool stop = PETSC_FALSE;
+    PetscCall(SweepChunk(&s, p->done, end));
+    p->done = end;
+    if (end < p->spec.steps && p->pause) PetscCall(p->pause(p->pause_context, &stop));
+    if (stop) PetscFunctionReturn(PETSC_SUCCESS);
+  }
   if (p->residents) PetscCall(MFGResidentsImbalance(p->residents, &p->imbalance));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -600,7 +579,7 @@ PetscErrorCode MFGParticlesInitialStatistics(MFGParticles p, MFGSampleStatistics
 
   PetscFunctionBeginUser;
   PetscCall(Rewind(p));
-  const MFGAgentRange agents = AgentsHere(p);
+  const MFGAgentRange agents = MFGParticlesHere(p);
   PetscCall(MFGMemoryAllocate(p->backend->memory, field, sizeof *moments, &moments));
   PetscCall(MFGMemoryZero(p->backend->memory, field, sizeof *moments, moments));
   PetscCall(MFGBackendDeposit(p->backend, block, &agents, &shape, NULL, moments));

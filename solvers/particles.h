@@ -12,6 +12,7 @@
 
 #include "solvers/agent_drift.h"
 #include "solvers/kde.h"
+#include "solvers/state.h"
 #include "solvers/sweep_layout.h"
 
 typedef enum { MFG_SAMPLING_STRATIFIED, MFG_SAMPLING_RANDOM } MFGSampling;
@@ -45,6 +46,15 @@ PetscErrorCode MFGParticlesDestroy(MFGParticles *particles);
 PetscErrorCode MFGParticlesSweep(MFGParticles particles, MFGDensityPlan plan, uint32_t iteration,
                                  MFGDriftFunction drift, void *context, double *M,
                                  MFGSampleStatistics *statistics);
+
+/* Not collective. Asked (NULL: not) between two chunks of a sweep, which ends there if it is told
+ * to; M and statistics then have the levels up to the last of the chunk. */
+void MFGParticlesSetPause(MFGParticles particles, MFGPauseFunction pause, void *context);
+
+/* Collective on grid->world. Adds to `state` where a sweep is between two chunks: steps done and
+ * all agents. When it is filled, of particles of the same spec on any number of ranks and by any
+ * decomposition, the next sweep begins there, with M and statistics that have the levels before. */
+PetscErrorCode MFGParticlesState(MFGParticles particles, MFGState *state);
 
 /* Collective on grid->world. Paths of `samples` agents, ids evenly spaced, at all levels:
  * path[steps + 1][samples][dim] and id[samples] on every rank; the same bits as in the sweep. */

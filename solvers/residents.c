@@ -1,5 +1,7 @@
 #include "solvers/residents.h"
 
+#include "solvers/deliver.h"
+
 struct MFGResidents_ {
   const MFGGrid *grid;
   const MFGBackend *backend;
@@ -12,68 +14,38 @@ struct MFGResidents_ {
   int64_t *leavers;         /* owned; [1 + now.room] */
 };
 
-static int OwnerOf(const MFGGrid *grid, const MFGAxis axis[], const double *position) {
+int MFGResidentsOwner(MFGResidents r, const double *position) {
+  const MFGGrid *grid = r->grid;
   int owner = 0;
   for (int k = grid->box.dim - 1; k >= 0; k--) {
+    const MFGAxis *axis = &r->initial.axis[k];
     double in_cell;
-    const int cell = MFGCellOf(&axis[k], position[k], &in_cell);
-    owner = owner * grid->divisions[k] + MFGBoxOfCell(axis[k].cells, grid->divisions[k], cell);
+    const int cell = MFGCellOf(axis, position[k], &in_cell);
+    owner = owner * grid->divisions[k] + MFGBoxOfCell(axis->cells, grid->divisions[k], cell);
   }
   return owner;
 }
 
-/* Counts and starts of the records for every rank. */
-static PetscErrorCode CountOwners(MFGResidents r, const MFGAgentRange *agents, int *owner,
-                                  PetscMPIInt *out, PetscMPIInt *out_start) {
-  const MFGAxis *axis = r->initial.axis;
-  PetscMPIInt size;
-
-  PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_size(r->grid->world, &size));
-  for (int64_t i = 0; i < agents->count; i++) {
-    double position[MFG_MAX_DIM] = {0};
-    for (int k = 0; k < r->grid->box.dim; k++)
-      position[k] = MFGAgentPosition(agents, &axis[k], k, i);
-    owner[i] = OwnerOf(r->grid, axis, position);
-    out[owner[i]]++;
-  }
-  for (PetscMPIInt s = 1; s < size; s++) out_start[s] = out_start[s - 1] + out[s - 1];
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* Every agent to its owner, once, in one all-to-all: those of this rank to `mine`, on the host. */
+/* Every agent to its owner, once: those of this rank to `mine`, on the host. */
 static PetscErrorCode Distribute(MFGResidents r, const MFGAgentRange *agents, MFGAgents *mine) {
-  const MPI_Comm world = r->grid->world;
   const int dim = r->grid->box.dim, words = dim + 1;
-  PetscMPIInt size, *out, *in, *out_start, *in_start, *next;
   int *owner;
-  double *send, *receive;
-  MPI_Datatype record;
+  double *send, *received;
+  int64_t arrivals;
 
   PetscFunctionBeginUser;
-  PetscCallMPI(MPI_Comm_size(world, &size));
-  PetscCall(PetscCalloc5(size, &out, size, &in, size, &out_start, size, &in_start, size, &next));
   PetscCall(PetscMalloc2(agents->count, &owner, agents->count * words, &send));
-  PetscCall(CountOwners(r, agents, owner, out, out_start));
   for (int64_t i = 0; i < agents->count; i++) {
-    double *place = send + (int64_t)(out_start[owner[i]] + next[owner[i]]++) * words;
-    MFGAgentToRecord(agents, mine->axis, dim, i, place);
+    MFGAgentToRecord(agents, mine->axis, dim, i, send + i * words);
+    owner[i] = MFGResidentsOwner(r, send + i * words);
   }
-  PetscCallMPI(MPI_Alltoall(out, 1, MPI_INT, in, 1, MPI_INT, world));
-  for (PetscMPIInt s = 1; s < size; s++) in_start[s] = in_start[s - 1] + in[s - 1];
-  const int64_t arrivals = in_start[size - 1] + in[size - 1];
-  PetscCall(PetscMalloc1(arrivals * words, &receive));
-  PetscCallMPI(MPI_Type_contiguous(words, MPI_DOUBLE, &record));
-  PetscCallMPI(MPI_Type_commit(&record));
-  PetscCallMPI(MPI_Alltoallv(send, out, out_start, record, receive, in, in_start, record, world));
-  PetscCallMPI(MPI_Type_free(&record));
+  PetscCall(MFGDeliver(r->grid->world, words, agents->count, owner, send, &arrivals, &received));
   PetscCall(PetscFree2(owner, send));
   PetscCall(MFGAgentsReserve(mine, arrivals));
   for (int64_t i = 0; i < arrivals; i++)
-    MFGAgentFromRecord(&mine->range, mine->axis, dim, i, receive + i * words);
+    MFGAgentFromRecord(&mine->range, mine->axis, dim, i, received + i * words);
   mine->range.count = arrivals;
-  PetscCall(PetscFree(receive));
-  PetscCall(PetscFree5(out, in, out_start, in_start, next));
+  PetscCall(PetscFree(received));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -205,6 +177,18 @@ PetscErrorCode MFGResidentsSave(MFGResidents r) {
   PetscCall(MFGAgentsCopy(&r->now, &r->saved));
   r->has_saved = PETSC_TRUE;
   PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGResidentsPlace(MFGResidents r, const MFGAgents *agents, int64_t peak) {
+  PetscFunctionBeginUser;
+  PetscCall(CopyBack(r, agents));
+  PetscCall(MFGResidentsSave(r));
+  r->peak = PetscMax(peak, r->now.range.count);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+int64_t MFGResidentsPeak(MFGResidents r) {
+  return r->peak;
 }
 
 PetscErrorCode MFGResidentsRestore(MFGResidents r) {

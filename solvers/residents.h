@@ -32,6 +32,13 @@ PetscErrorCode MFGResidentsReset(MFGResidents residents);
 PetscErrorCode MFGResidentsSave(MFGResidents residents);
 PetscErrorCode MFGResidentsRestore(MFGResidents residents);
 
+/* The rank in whose box a position of the grid is. */
+int MFGResidentsOwner(MFGResidents residents, const double *position);
+/* Agents of this rank's box, on the host, take the places of those here now and at the last Save;
+ * peak: the most that were on one rank since Reset. */
+PetscErrorCode MFGResidentsPlace(MFGResidents residents, const MFGAgents *agents, int64_t peak);
+int64_t MFGResidentsPeak(MFGResidents residents);
+
 /* Collective. One step of scan->level_begin: push, leave, arrive, deposit all agents where they are
  * now. The range and leavers of the scan are set here. Agents may get lost when a buffer overflows:
  * ask MFGResidentsCheck before the result is used. */

@@ -39,11 +39,18 @@ static int64_t MostCells(const MFGSweepLayout *l) {
   return cells;
 }
 
+/* Between chunks a run can be stopped: with very many agents they are shorter. One of so many steps
+ * of an agent takes a core 3 to 10 s; shorter than two groups, random numbers would cost more. */
+#define CHUNK_AGENT_STEPS 300000000
+#define CHUNK_GROUPS_MIN 2
+
 /* Whole groups of random numbers where the budget allows. */
 int MFGSweepChunk(const MFGSweepLayout *l, MFGDensityMethod method) {
   const int group = MFGStepsOfGroup(l->whole.dim);
   if (method == MFG_DENSITY_DIRECT) return 1;
   int64_t fit = CHUNK_BYTES / LevelBytes(MostCells(l), l->whole.dim, &l->shape);
+  const int64_t here = PetscMax(1, l->agents / Ranks(l));
+  fit = PetscMin(fit, PetscMax(CHUNK_GROUPS_MIN * group, CHUNK_AGENT_STEPS / here));
   if (fit > group) fit -= fit % group;
   return (int)PetscMax(1, PetscMin(fit, l->steps));
 }

@@ -92,13 +92,17 @@ def case_parts(ranks, tmp):
 
 
 def case_elsewhere(ranks, tmp):
-    """1 -> 3 -> 2 ranks, agents by id and by box in turns: in 1D the same bits as on one rank."""
-    sets = SMALL_1D + ("density.bandwidth=0.06", "density.tolerance=1e-3")
-    run("torus_1d", tmp / "whole", *sets)
-    for n in (1, 3, 2, 3):
-        for way in ("replicated", "domain"):
-            one_piece("torus_1d", tmp / "parts", *sets, f"parallel.decomposition={way}", ranks=n)
-    run("torus_1d", tmp / "parts", *sets, ranks=ranks)
+    """1 -> 3 -> 2 ranks, agents by id and by box in turns, also between two steps of a sweep of the agents (the
+    direct density stops after each): in 1D the same bits as on one rank."""
+    sets = SMALL_1D + ("time.steps=4", "density.method=direct", "agents.count=300", "density.bandwidth=0.06",
+                       "equilibrium.max_iterations=4")
+    run("torus_1d", tmp / "whole", *sets, expect=2)
+    for n, way in ((1, "domain"), (3, "domain"), (2, "replicated"), (3, "replicated"), (1, "replicated"),
+                   (2, "domain"), (3, "domain")):
+        one_piece("torus_1d", tmp / "parts", *sets, f"parallel.decomposition={way}", ranks=n)
+    with h5py.File(tmp / "parts" / "checkpoint_000006.h5") as f:
+        assert f["state/agents"].shape == (300, 1) and sorted(f["state/agents_id"]) == list(range(300))
+    run("torus_1d", tmp / "parts", *sets, ranks=ranks, expect=2)
     assert differences(tmp / "whole", tmp / "parts") == []
 
 
