@@ -65,13 +65,6 @@ static void Close(Sweep *s) {
   MFG_OK(MFGGridDestroy(&s->grid));
 }
 
-/* More ranks than cores wait long for one another: they get one small case. */
-static PetscBool Skipped(int dim, int k) {
-  PetscMPIInt size;
-  MFG_OK(MPI_Comm_size(PETSC_COMM_WORLD, &size));
-  return (PetscBool)(size > 2 && (dim != 2 || k != 1));
-}
-
 static double Dot(const Sweep *s, const double *x, const double *y) {
   double sum = 0;
   for (int64_t i = 0; i < s->owned; i++) sum += x[i] * y[i];
@@ -130,7 +123,6 @@ static void TestDuality(void **state) {
   (void)state;
   for (int dim = 1; dim <= 3; dim++)
     for (int k = 0; k < 4; k++) {
-      if (Skipped(dim, k)) continue;
       Sweep s;
       MFGFokkerPlanckStats stats;
       Open(dim, hamiltonians[k / 2], .04, .1, (PetscBool)(k % 2), &s);
@@ -161,7 +153,6 @@ static void TestMassAndPositivity(void **state) {
   (void)state;
   for (int dim = 1; dim <= 3; dim++)
     for (int k = 0; k < 3; k++) {
-      if (Skipped(dim, k)) continue;
       const double dt[] = {1e-3, .1, 10};
       Sweep s;
       MFGFokkerPlanckStats stats;

@@ -167,7 +167,8 @@ static double Contraction(System *s, int transposed) {
 /* Pure diffusion, a time step so long that its term is of no help. Smoothing analysis: a pair of
  * sweeps leaves max |(1 - 1.46 l)(1 - .6 l)| of the modes that coarse grids do not see, l in [1/d,
  * 2]: .384 at l = 2, so .147 for a cycle in 2D; .411 at l = 1/3, so .169 in 3D. With 2^k + 1 cells
- * there is a narrow one on every level, which costs most in 3D. */
+ * there is a narrow one on every level, which costs most in 3D; three ranks have boxes of odd
+ * counts, with a narrow cell each. */
 static void TestContraction(void **state) {
   static const struct {
     int dim, cells[3];
@@ -188,14 +189,17 @@ static void TestContraction(void **state) {
       {3, {19, 31, 23}, {.6, 1, .7}, {1, 0, 1}, .22},
       {3, {16, 16, 64}, {2, .25, 1}, {1, 1, 1}, .21},
   };
+  PetscMPIInt size;
   (void)state;
+  MPI_Comm_size(PETSC_COMM_WORLD, &size);
   for (size_t k = 0; k < PETSC_STATIC_ARRAY_LENGTH(cases); k++) {
+    const double bound = (size == 3 ? 1.1 : 1) * cases[k].bound;
     System s;
     OpenSystem(&s, cases[k].dim, cases[k].cells, cases[k].upper, cases[k].walls, 10, 1, 0);
     const double forward = Contraction(&s, 0), transposed = Contraction(&s, 1);
     print_message("%d x %d x %d: %.3f, transposed %.3f (%.2f)\n", cases[k].cells[0],
-                  cases[k].cells[1], cases[k].cells[2], forward, transposed, cases[k].bound);
-    assert_true(forward <= cases[k].bound);
+                  cases[k].cells[1], cases[k].cells[2], forward, transposed, bound);
+    assert_true(forward <= bound);
     MFG_ASSERT_NEAR(transposed, forward, .02);
     CloseSystem(&s);
   }
@@ -284,16 +288,7 @@ static void TestSameBits(void **state) {
   }
 }
 
-/* More ranks than cores wait for each other: there only the products. */
-int main(int argc, char **argv) {
-  const struct CMUnitTest products[] = {cmocka_unit_test(TestProducts)};
-  const struct CMUnitTest cycle[] = {cmocka_unit_test(TestContraction), cmocka_unit_test(TestDrift),
-                                     cmocka_unit_test(TestSameBits)};
-  PetscMPIInt size;
-  if (PetscInitialize(&argc, &argv, NULL, NULL)) return 1;
-  MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  int failed = cmocka_run_group_tests(products, NULL, NULL);
-  if (size <= 2) failed += cmocka_run_group_tests(cycle, NULL, NULL);
-  if (failed) MPI_Abort(PETSC_COMM_WORLD, 1);
-  return PetscFinalize() ? 1 : 0;
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(TestProducts), cmocka_unit_test(TestContraction), cmocka_unit_test(TestDrift),
+    cmocka_unit_test(TestSameBits)};
+MFG_TEST_MAIN(tests)
