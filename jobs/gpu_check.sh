@@ -30,7 +30,7 @@ skip() { # <name> <why>
   tell "$1: not run, $2"
 }
 
-# part <name> <seconds> <command...>: its output goes to $work/out and, cut, to the file. False if it was not run.
+# part <name> <seconds> <command...>: its output goes to $work/out and, cut, to the file. True only if it passed.
 part() {
   local name=$1 limit=$2 code=0 start=$SECONDS left=$((seconds - SECONDS))
   shift 2
@@ -64,6 +64,7 @@ part() {
       tell "$name: FAILED, exit code $code after $((SECONDS - start)) s"
       ;;
   esac
+  [ "$code" -eq 0 ]
 }
 
 # figure <what> <value> <unit> <target>
@@ -199,7 +200,7 @@ times() {
   part "devices" 60 "$run" "$program" devices || true
   if part "outer iteration" 60 "$self" --solve outer 1 cuda reference_1d --set equilibrium.method=fictitious_play \
     --set equilibrium.max_iterations=200 --set equilibrium.tolerance=1e-15; then
-    figure "reference outer iteration, with output" \
+    figure "reference outer iteration, without output" \
       "$(awk '$1 == "total" && NF == 2 { s = $2 } $1 == "output" { s0 = $2 } /^iterations=/ { split($0, a, "="); n = a[2] }
          END { if (n) printf "%.3f", 1e3 * (s - s0) / n }' "$work/out" "$work/outer/STATUS" 2>/dev/null)" ms 0.5
   fi

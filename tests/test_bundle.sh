@@ -54,6 +54,7 @@ fake_gpu() {
     'if [ "$1" = devices ]; then printf "backend cuda: a fake\n  dimensions 1 to 3\n"; exit; fi' \
     'args=("${@//cuda/cpu}" --set agents.count=2000)' \
     'if [[ " $* " == *" cuda "* && -n "${FAKE_SEED:-}" ]]; then args+=(--set "agents.seed=$FAKE_SEED"); fi' \
+    'if [ -n "${FAKE_FAIL:-}" ]; then exit 3; fi' \
     "exec nashflow \"\${args[@]}\"" >"$tmp/fake"
   chmod +x "$tmp/fake"
 }
@@ -72,6 +73,9 @@ gpu_check() {
     "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^(facts|bits of a whole|outer)'
   grep -qE '^figure: reference outer iteration.*: [0-9.]+ ms; target 0.5 ms' "$tmp/check.txt" \
     || die "no time of an iteration: $(cat "$tmp/check.txt")"
+  check "a run that fails" 1 '^FAILED: outer iteration: exit code' \
+    "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^outer' FAKE_FAIL=1
+  ! grep -q '^figure' "$tmp/check.txt" || die "a time of a run that did not end: $(cat "$tmp/check.txt")"
   check "other agents" 1 '^FAILED: bits for a given drift: exit code 1' \
     "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=given drift' FAKE_SEED=2
   check "no time" 0 '^not run: bits for a given drift: no time left' \
