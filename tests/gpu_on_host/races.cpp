@@ -4,10 +4,13 @@
  * Two accesses to the same bytes by different threads of a launch race when one is a plain write
  * and nothing orders them: no barrier of their block, no exchange of their warp between them.
  * Atomics and volatile accesses do not race with each other. Threads run one at a time, so that
- * without this a forgotten atomic gives the right sum. Of reads the first and the last are
- * remembered. */
+ * without this a forgotten atomic gives the right sum. Remembered are the last write, the last
+ * atomic, the first and the last read of every eight bytes. */
 #include "tests/gpu_on_host/internal.h"
 
+#include <algorithm>
+#include <memory>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -19,68 +22,73 @@ namespace {
 enum Use : uint8_t { Nothing, Read, Write, Atomic };
 const char *const names[] = {"", "reads", "writes", "changes atomically"};
 
-struct Access4 {
-  uint32_t block, thread, barriers, exchanges;
+struct Touched {
+  uint32_t block, barriers;
+  uint16_t thread, exchanges;
   Use use;
   uint8_t bytes; /* of the word, a bit each */
 };
 
 enum { LastWrite, FirstRead, LastRead, LastAtomic, kinds };
 
-/* What was done to the four bytes from `address` since `epoch` began: a launch, or the run of a
- * block for its shared memory. */
+/* What was done to eight bytes in a launch; `run` is the how many-th block for shared memory, which
+ * is each block's own. */
 struct Word {
-  uintptr_t address;
-  uint64_t epoch;
-  Access4 last[kinds];
+  uint32_t launch, run;
+  Touched last[kinds];
 };
 
-/* Open addressing; what is of an older epoch counts as empty. */
+/* Those of a launch, by pages of the memory: what is near there is near here. What is of an older
+ * launch counts as empty. */
 class Words {
 public:
-  Word &At(uintptr_t address, uint64_t epoch) {
-    if (words.empty() || used * 2 > words.size()) Grow();
-    for (size_t i = Hash(address);; i = (i + 1) & (words.size() - 1)) {
-      Word &w = words[i];
-      if (w.address == address) {
-        if (w.epoch != epoch) w = {address, epoch, {}};
-        return w;
-      }
-      if (w.address) continue;
-      used++;
-      w = {address, epoch, {}};
-      return w;
-    }
+  Word &At(uintptr_t address, uint32_t launch, uint32_t run) {
+    if (launch != current) Begin(launch);
+    const uintptr_t number = address / page;
+    Recent &r = recent[number % recents];
+    if (!r.words || r.number != number) r = {number, PageOf(number)};
+    Word &w = r.words[address % page / 8];
+    if (w.launch != launch || w.run != run) w = {launch, run, {}};
+    return w;
   }
 
 private:
-  size_t Hash(uintptr_t a) const { return (a >> 2) * UINT64_C(0x9E3779B97F4A7C15) >> shift; }
-  void Grow() {
-    const std::vector<Word> before = std::move(words);
-    shift--;
-    used = 0;
-    words.assign(size_t(1) << (64 - shift), {});
-    for (const Word &w : before)
-      if (w.address) At(w.address, w.epoch) = w;
+  static constexpr size_t page = 4096, recents = 64;
+  struct Recent {
+    uintptr_t number;
+    Word *words;
+  };
+
+  void Begin(uint32_t launch) {
+    current = launch;
+    pages.clear();
+    std::fill(recent, recent + recents, Recent{});
   }
-  std::vector<Word> words;
-  size_t used = 0;
-  int shift = 50;
+  Word *PageOf(uintptr_t number) {
+    const auto [found, fresh] = pages.try_emplace(number, pages.size());
+    if (fresh && found->second == store.size()) store.emplace_back(new Word[page / 8]());
+    return store[found->second].get();
+  }
+
+  uint32_t current = 0;
+  std::unordered_map<uintptr_t, size_t> pages; /* their places in the store, used again */
+  std::vector<std::unique_ptr<Word[]>> store;
+  Recent recent[recents] = {};
 };
 Words words;
 
-bool Conflict(const Access4 &a, const Access4 &b) {
+bool Conflict(const Touched &a, const Touched &b) {
   if (!a.use || !(a.bytes & b.bytes)) return false;
   return a.use == Write || b.use == Write || a.use != b.use;
 }
 
-bool Ordered(const Access4 &a, const Access4 &b) {
+bool Ordered(const Touched &a, const Touched &b) {
   if (a.block != b.block) return false;
   if (a.thread == b.thread || a.barriers != b.barriers) return true;
   return a.thread / 32 == b.thread / 32 && a.exchanges != b.exchanges;
 }
 
-void Remember(Word &w, const Access4 &a) {
+void Remember(Word &w, const Touched &a) {
   if (a.use == Write) {
     w.last[LastWrite] = a;
   } else if (a.use == Atomic) {
@@ -92,7 +100,7 @@ void Remember(Word &w, const Access4 &a) {
 }
 
 /* `from` is the place in the program, or null. */
-[[noreturn]] void FailRace(const Access4 &mine, const Access4 &other, bool shared,
+[[noreturn]] void FailRace(const Touched &mine, const Touched &other, bool shared,
                            const void *from) {
   Dl_info program;
   char where[100] = "";
@@ -111,14 +119,15 @@ void Touch(const void *address, size_t size, Use use, const void *from) {
   if (!TheMoment(&now)) return;
   const bool shared = InShared(address);
   if (!shared && PlaceOf(address) != Place::Device) return;
-  const uint64_t epoch = shared ? now.blocks_run : now.launches;
+  const uint32_t run = shared ? uint32_t(now.blocks_run) : 0;
   const uintptr_t begin = reinterpret_cast<uintptr_t>(address), end = begin + size;
-  for (uintptr_t a = begin & ~uintptr_t(3); a < end; a += 4) {
-    Access4 mine = {now.block, now.thread, now.barriers, now.exchanges, use, 0};
-    for (int i = 0; i < 4; i++)
-      if (a + i >= begin && a + i < end) mine.bytes |= 1 << i;
-    Word &w = words.At(a, epoch);
-    for (const Access4 &other : w.last)
+  for (uintptr_t a = begin & ~uintptr_t(7); a < end; a += 8) {
+    Touched mine = {now.block, now.barriers, uint16_t(now.thread), uint16_t(now.exchanges),
+                    use,       0xff};
+    if (a < begin) mine.bytes &= uint8_t(0xff << (begin - a));
+    if (a + 8 > end) mine.bytes &= uint8_t(0xff >> (a + 8 - end));
+    Word &w = words.At(a, uint32_t(now.launches), run);
+    for (const Touched &other : w.last)
       if (Conflict(other, mine) && !Ordered(other, mine)) FailRace(mine, other, shared, from);
     Remember(w, mine);
   }
