@@ -12,10 +12,11 @@
 #else
 
 /* kernel<<<grid, block, shared, stream>>>(args...); returns what the launch gave. The arguments are
- * converted to the kernel's parameters. `shared` bytes are for MFG_DYNAMIC_SHARED. */
+ * converted to the kernel's parameters. `shared` bytes are for MFG_DYNAMIC_SHARED. Static, because
+ * types of different .cu files may have the same name. */
 template <class... P, class... A>
-cudaError_t MFGLaunch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
-                      cudaStream_t stream, A... args) {
+static cudaError_t MFGLaunch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+                             cudaStream_t stream, A... args) {
   kernel<<<grid, block, shared, stream>>>(P(args)...);
   return cudaGetLastError();
 }

@@ -1,7 +1,6 @@
 /* CUDA's language in kernels, on the host. Included by the stand-in's cuda_runtime.h. */
 #pragma once
 
-#include <tuple>
 #include <type_traits>
 
 #define __host__
@@ -58,42 +57,47 @@ static const int warpSize = 32;
 
 /* ---- launches ---- */
 
-/* Enqueues the kernel; `call` runs one thread of it. */
+/* `body` is what one thread does, with the arguments in it: `bytes` of plain data for `call`. */
 struct MFGStandinKernel {
   const char *where;
-  void (*kernel)();
+  const void *kernel;
   dim3 grid, block;
-  size_t shared, bytes; /* of dynamic shared memory, of the arguments */
-  const void *arguments;
-  void (*call)(void (*kernel)(), const void *arguments);
+  size_t shared; /* bytes of dynamic shared memory */
+  size_t bytes;
+  const void *body;
+  void (*call)(const void *body);
 };
 cudaError_t MFGStandinEnqueue(const MFGStandinKernel &launch, cudaStream_t stream);
 /* Ends the process when one of the words is an address of the host's memory. */
 void MFGStandinCheckArgument(const char *where, const void *words, size_t bytes);
 void *MFGStandinDynamicShared();
 
-template <class T> void MFGStandinCheck(const char *where, T argument) {
+/* Static: types of different .cu files may have the same name, and the linker would take one
+ * instance of a template for both. */
+template <class T> static void MFGStandinCheck(const char *where, T argument) {
+  static_assert(std::is_trivially_copyable_v<T>, "parameters of a kernel are plain data");
   if constexpr (std::is_class_v<T>) __builtin_clear_padding(&argument);
   if constexpr (std::is_class_v<T> || std::is_pointer_v<T>)
     MFGStandinCheckArgument(where, &argument, sizeof argument);
 }
 
+template <class F>
+static cudaError_t MFGStandinBody(MFGStandinKernel launch, cudaStream_t stream, F body) {
+  launch.bytes = sizeof body;
+  launch.body = &body;
+  launch.call = [](const void *data) { (*static_cast<const F *>(data))(); };
+  return MFGStandinEnqueue(launch, stream);
+}
+
 template <class... P, class... A>
-cudaError_t MFGStandinLaunch(const char *where, void (*kernel)(P...), dim3 grid, dim3 block,
-                             size_t shared, cudaStream_t stream, A... args) {
+static cudaError_t MFGStandinLaunch(const char *where, void (*kernel)(P...), dim3 grid, dim3 block,
+                                    size_t shared, cudaStream_t stream, A... args) {
   static_assert(sizeof...(P) == sizeof...(A), "a kernel takes as many arguments as parameters");
-  static_assert((std::is_trivially_copyable_v<P> && ...), "parameters of a kernel are plain data");
   static_assert((sizeof(P) + ... + 0) <= 32764, "parameters of a kernel fit into 32764 bytes");
-  using Arguments = std::tuple<P...>;
-  const Arguments arguments{static_cast<P>(args)...};
-  (MFGStandinCheck(where, static_cast<P>(args)), ...);
-  return MFGStandinEnqueue({where, reinterpret_cast<void (*)()>(kernel), grid, block, shared,
-                            sizeof arguments, &arguments,
-                            [](void (*function)(), const void *data) {
-                              std::apply(reinterpret_cast<void (*)(P...)>(function),
-                                         *static_cast<const Arguments *>(data));
-                            }},
-                           stream);
+  (MFGStandinCheck<P>(where, args), ...);
+  return MFGStandinBody(
+      {where, reinterpret_cast<const void *>(kernel), grid, block, shared, 0, nullptr, nullptr},
+      stream, [=] { kernel(static_cast<P>(args)...); });
 }
 
 #define MFG_STANDIN_TEXT_(x) #x

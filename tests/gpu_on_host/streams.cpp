@@ -342,8 +342,7 @@ cudaError_t CheckLaunch(const MFGStandinKernel &k) {
   if (g.x > 2147483647u || g.y > 65535 || g.z > 65535) return cudaErrorInvalidConfiguration;
   if (b.x > 1024 || b.y > 1024 || b.z > 64 || (uint64_t)b.x * b.y * b.z > 1024)
     return cudaErrorInvalidConfiguration;
-  if (k.shared > SharedLimit(reinterpret_cast<const void *>(k.kernel)))
-    return cudaErrorInvalidValue;
+  if (k.shared > SharedLimit(k.kernel)) return cudaErrorInvalidValue;
   return cudaSuccess;
 }
 
@@ -430,12 +429,11 @@ using namespace standin;
 cudaError_t MFGStandinEnqueue(const MFGStandinKernel &launch, cudaStream_t stream) {
   if (const cudaError_t error = CheckLaunch(launch)) return Result(error);
   /* Aligned for whatever an argument is. */
-  std::shared_ptr<void> arguments(operator new(launch.bytes + 1),
-                                  [](void *p) { operator delete(p); });
-  memcpy(arguments.get(), launch.arguments, launch.bytes);
+  std::shared_ptr<void> body(operator new(launch.bytes), [](void *p) { operator delete(p); });
+  memcpy(body.get(), launch.body, launch.bytes);
   MFGStandinKernel kept = launch;
-  kept.arguments = arguments.get();
-  return Result(Enqueue(stream, Kind::Kernel, {.kernels = 1}, [kept, arguments] {
+  kept.body = body.get();
+  return Result(Enqueue(stream, Kind::Kernel, {.kernels = 1}, [kept, body] {
     RunThreads(kept);
     return true;
   }));

@@ -125,6 +125,27 @@ static void TestWarps(void **) {
   }
 }
 
+/* A type that another file has by the same name with other members (test_same_name.cu). */
+struct SameName {
+  int *to;
+  int value;
+};
+cudaError_t LaunchOfOtherFile(int *to);
+
+static __global__ void SameNameKernel(SameName n) {
+  *n.to = n.value;
+}
+
+static void TestSameName(void **) {
+  int *d = OnDevice<int>(2), seen[2];
+  CU_OK(MFGLaunch(SameNameKernel, 1, 1, 0, nullptr, SameName{d, 1}));
+  CU_OK(LaunchOfOtherFile(d + 1));
+  FromDevice(seen, d, 2);
+  assert_int_equal(seen[0], 1);
+  assert_int_equal(seen[1], 2 + 64);
+  CU_OK(cudaFree(d));
+}
+
 /* ---- streams, events, graphs ---- */
 
 static __global__ void AddKernel(int n, const int *x, int *y) {
@@ -388,10 +409,10 @@ static void TestCaptureRefusals(void **) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(TestIndices),        cmocka_unit_test(TestTree),
-      cmocka_unit_test(TestWarps),          cmocka_unit_test(TestEvents),
-      cmocka_unit_test(TestGraph),          cmocka_unit_test(TestLegacyStream),
-      cmocka_unit_test(TestCopies),         cmocka_unit_test(TestRefusals),
-      cmocka_unit_test(TestCaptureRefusals)};
+      cmocka_unit_test(TestIndices),      cmocka_unit_test(TestTree),
+      cmocka_unit_test(TestWarps),        cmocka_unit_test(TestSameName),
+      cmocka_unit_test(TestEvents),       cmocka_unit_test(TestGraph),
+      cmocka_unit_test(TestLegacyStream), cmocka_unit_test(TestCopies),
+      cmocka_unit_test(TestRefusals),     cmocka_unit_test(TestCaptureRefusals)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

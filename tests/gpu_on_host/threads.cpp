@@ -121,7 +121,7 @@ void FiberMain(unsigned high, unsigned low) {
       f->thread = t;
       t->fiber = f;
       Enter(t);
-      block.launch->call(block.launch->kernel, block.launch->arguments);
+      block.launch->call(block.launch->body);
       t->state = State::Left;
     }
     f->thread = nullptr;
