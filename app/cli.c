@@ -15,7 +15,7 @@ static const char *const flags[] = {"--set",     "--backend",      "--output",  
                                     "--dry-run", "--max-walltime", "--validate", "--ranks",
                                     "--help",    "--version"};
 static const char *const benches[] = {"kde", "sweep", "hjb", "solve"};
-static const char *const backends[] = {"auto", "cpu"};
+static const char *const backends[] = {"auto", "cpu", "cuda"};
 
 void MFGCommandLineHelp(FILE *stream) {
   fputs(
@@ -23,7 +23,7 @@ void MFGCommandLineHelp(FILE *stream) {
       "\n"
       "  nashflow run CASE.yaml [options] [-- PETSc options]\n"
       "      --set PATH=VALUE       change a key of the input; may be repeated\n"
-      "      --backend auto|cpu     where agents and densities are computed\n"
+      "      --backend auto|cpu|cuda  where agents and densities are computed\n"
       "      --output DIR           run directory\n"
       "      --restart auto|none|FILE  auto (default) goes on from the newest valid checkpoint in "
       "the\n"
@@ -103,11 +103,8 @@ static void AddSet(MFGCommandLine *line, const char *text) {
 }
 
 static int TakeBackend(MFGCommandLine *line, const char *name) {
-  if (!strcmp(name, "cuda"))
-    return Fail(line,
-                "--backend cuda is not there yet in nashflow " MFG_VERSION "; use auto or cpu");
   if (Index(name, COUNT(backends), backends) < 0)
-    return FailUnknown(line, "backend", name, COUNT(backends), backends, "use auto or cpu");
+    return FailUnknown(line, "backend", name, COUNT(backends), backends, "use auto, cpu or cuda");
   line->backend = name;
   AddQuotedSet(line, "backend", name);
   return 0;

@@ -125,7 +125,7 @@ static PetscErrorCode PrintMachine(MPI_Comm comm, const MFGBackend *b, const MFG
   PetscCall(MFGSay(comm, "  memory bandwidth, GB/s a rank  %8.2f\n", 1e-9 * h->memory_bandwidth));
   for (int dim = 1; dim <= PetscMin(2, b->dimensions); dim++) {
     double rate = 0;
-    PetscCall(MeasureHJB(comm, b, dim, &rate));
+    PetscCall(MeasureHJB(comm, MFGBackendOnHost(b), dim, &rate));
     PetscCall(MFGSay(comm, "  HJB %dD, million cell-levels/s  %8.2f\n", dim, 1e-6 * rate));
   }
   PetscCall(MFGSay(comm,
@@ -198,20 +198,21 @@ static PetscErrorCode PrintBackend(MPI_Comm comm, const MFGBackend *b) {
 }
 
 PetscErrorCode MFGDevices(MPI_Comm comm, MFGExitCode *exit_code) {
-  const MFGBackend *backend;
+  const MFGBackend *cpu, *cuda;
+  const char *why;
   PetscMPIInt size;
 
   PetscFunctionBeginUser;
   *exit_code = MFG_EXIT_SUCCESS;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  PetscCall(MFGBackendGet(comm, "auto", &backend));
+  PetscCall(MFGBackendGet(comm, "cpu", &cpu));
+  PetscCall(MFGBackendFind(comm, &cuda, &why));
   PetscCall(MFGSay(comm, "%d rank%s\n\n", (int)size, size > 1 ? "s" : ""));
-  PetscCall(PrintBackend(comm, backend));
-  PetscCall(
-      MFGSay(comm,
-             "\nbackend cuda: %s\n"
-             "crossover between backends: none to predict, '%s' is the only one here and what "
-             "auto takes\n",
-             MFG_CUDA_MISSING, backend->name));
+  PetscCall(PrintBackend(comm, cpu));
+  PetscCall(MFGSay(comm, "\n"));
+  if (cuda)
+    PetscCall(PrintBackend(comm, cuda));
+  else
+    PetscCall(MFGSay(comm, "backend cuda: %s\n", why));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

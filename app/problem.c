@@ -149,7 +149,7 @@ PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGProblem *p
   p->config = c;
   p->memory_before = MFGMemoryHeld();
   p->spec = MakeSpec(c);
-  PetscCall(MFGBackendGet(comm, c->backend, &p->backend));
+  PetscCall(MFGBackendGet(comm, strcmp(c->backend, "auto") ? c->backend : "cpu", &p->backend));
   PetscCall(MFGGridCreate(comm, c->dim, c->domain.cells, c->domain.lower, c->domain.upper,
                           c->domain.boundary, &p->grid));
   if (c->dynamics.has_drift)
@@ -169,6 +169,7 @@ PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGProblem *p
   p->spec.terminal = MakeCost(&c->terminal_cost, terminal, p->terminal);
   p->spec.initial_density = p->initial_density;
   PetscCall(ChooseDecomposition(p));
+  PetscCall(MFGProblemChooseBackend(p));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -9,6 +9,7 @@ typedef struct {
   const MFGConfig *config; /* borrowed */
   MFGGrid grid;            /* owned, like the arrays */
   const MFGBackend *backend;
+  char choice[320]; /* why this backend, and its memory; "" where the host's was all there is */
   MFGEquilibriumSpec spec;
   /* With agents only: */
   MFGSweepLayout layout;       /* of a sweep; the kernel at its widest where a rule chooses it */
@@ -34,6 +35,12 @@ MFGSweepLayout MFGProblemLayout(const MFGProblem *problem, const MFGBlock *whole
 /* Collective. The model of a layout, perhaps of other ranks, with figures measured now. */
 PetscErrorCode MFGProblemPredict(const MFGProblem *problem, const MFGSweepLayout *layout,
                                  MFGDecompositionModel *model);
+
+/* Collective; part of MFGProblemCreate, after the layout is known. auto: cuda where every rank has
+ * a GPU with room and a step is predicted to be faster than on the cpu, both with figures measured
+ * now; elsewhere and on the grid the cpu. Error: PETSC_ERR_MEM, the backend asked for has too
+ * little memory. */
+PetscErrorCode MFGProblemChooseBackend(MFGProblem *problem);
 
 /* Predicted bytes: the memory of one rank at its peak, beyond what the program itself holds, and
  * the result file. */

@@ -8,12 +8,13 @@ void MFGCellsText(int dim, const int cells[], size_t size, char text[]) {
     used += snprintf(text + used, size - used, "%s%d", k ? " x " : "", cells[k]);
 }
 
-/* How the agents are divided, and what the model says of it. */
+/* Where the agents are, how they are divided, and what the model says of it. */
 static PetscErrorCode SayDecomposition(MPI_Comm comm, const MFGProblem *p) {
   PetscMPIInt size;
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
+  if (*p->choice) PetscCall(MFGSay(comm, "backend: %s\n", p->choice));
   if (size > 1 && !MFGProblemOnGrid(p))
     PetscCall(MFGSay(comm, "decomposition: %s%s; %s\n", MFGDecompositionName(p->model.choice),
                      p->config->parallel.decomposition ? "" : " (auto)", p->model.reason));

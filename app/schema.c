@@ -294,11 +294,12 @@ static const MFGKey schema[] = {
             "predicted faster (auto)."},
     {.path = "backend",
      .kind = MFG_KEY_NAME,
-     .choices = "auto|cpu",
-     .later = "cuda",
+     .choices = "auto|cpu|cuda",
      .by_default = "auto",
      AT(backend),
-     .doc = "Where the agents and densities are computed."},
+     .doc =
+         "Where the agents and densities are computed: auto takes a GPU for each rank (cuda) where "
+         "that is predicted to be faster. The value equation is solved on the CPU."},
     {.path = "output.directory",
      .kind = MFG_KEY_TEXT,
      .by_default = "results/$CASE",

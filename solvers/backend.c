@@ -36,9 +36,27 @@ static const MFGBackend *ChooseCPU(void) {
   return &backendBaseline;
 }
 
-PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend **backend) {
+/* Not there in programs that are not linked with gpu/. */
+#pragma weak MFGBackendFind_CUDA
+
+PetscErrorCode MFGBackendFind(MPI_Comm comm, const MFGBackend **cuda, const char **why) {
   PetscFunctionBeginUser;
-  PetscCheck(strcmp(name, "cuda"), comm, PETSC_ERR_SUP, "the backend 'cuda' is " MFG_CUDA_MISSING);
+  *cuda = NULL;
+  *why = "it is not compiled in: build where nvcc is on PATH (CMake option MFG_CUDA), or take "
+         "backend cpu or auto";
+  if (MFGBackendFind_CUDA) PetscCall(MFGBackendFind_CUDA(comm, cuda, why));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend **backend) {
+  const char *why;
+
+  PetscFunctionBeginUser;
+  if (!strcmp(name, "cuda")) {
+    PetscCall(MFGBackendFind(comm, backend, &why));
+    PetscCheck(*backend, comm, PETSC_ERR_SUP, "there is no backend cuda here: %s", why);
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
   PetscCheck(!strcmp(name, "auto") || !strcmp(name, "cpu"), comm, PETSC_ERR_ARG_UNKNOWN_TYPE,
              "unknown backend '%s'; there are: auto, cpu, cuda", name);
   *backend = ChooseCPU();
@@ -225,10 +243,9 @@ PetscErrorCode MFGBackendSample(const MFGBackend *b, const MFGSample *job) {
 
   PetscFunctionBeginUser;
   PetscCall(CheckAgents(&job->domain, &job->agents));
-  const int64_t weight = job->cumulative[MFGBlockCells(&job->domain) - 1];
-  PetscCheck(weight > 0 && job->total > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
+  PetscCheck(job->weight > 0 && job->total > 0, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
              "nothing to sample: %lld agents, total weight %lld", (long long)job->total,
-             (long long)weight);
+             (long long)job->weight);
   PetscCall(MFGLogEvent("MFGSample", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(b->agents->sample(job));

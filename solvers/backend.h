@@ -77,12 +77,23 @@ typedef struct {
   const MFGGridOps *grid;
 } MFGBackend;
 
-/* Why there is no cuda, and what to do. */
-#define MFG_CUDA_MISSING "not compiled in, this version computes on CPUs only; use cpu or auto"
+/* What operations say of a drift with numbers that are not finite. */
+#define MFG_DRIFT_BROKEN                                                                           \
+  "the drift is not finite: the value function has diverged, or the given drift is not defined "   \
+  "everywhere; take a shorter time step or a larger viscosity"
 
 /* Collective on comm. `name` is auto, cpu or cuda. Errors: an unknown name (the message lists the
- * names), a known one that is not compiled in (the message says how to get it). */
+ * names), a known one that cannot be had (the message says why and what to do). */
 PetscErrorCode MFGBackendGet(MPI_Comm comm, const char *name, const MFGBackend **backend);
+
+/* Collective on comm. The backend cuda, or NULL and why there is none on some rank and what to do.
+ */
+PetscErrorCode MFGBackendFind(MPI_Comm comm, const MFGBackend **cuda, const char **why);
+
+/* The same, defined by gpu/backend_cuda.c in programs that it is linked with. The GPU of a rank is
+ * number (rank on its node) mod (visible GPUs), set up at the first call and given back by
+ * PetscFinalize; the tables of operations are the process's own. */
+PetscErrorCode MFGBackendFind_CUDA(MPI_Comm comm, const MFGBackend **cuda, const char **why);
 
 /* The backend itself where its arrays are the host's, else that of the CPU. */
 const MFGBackend *MFGBackendOnHost(const MFGBackend *backend);

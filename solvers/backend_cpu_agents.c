@@ -189,9 +189,7 @@ static PetscErrorCode BuildTable(const Work *w, PetscBool ghosted, const double 
       for (int c = 0; c < w->dim; c++)
         finite &= CopyRow(w, ghosted, drift, c, j, k, pitch,
                           table + ((size_t)k * w->wide[1] + j) * w->wide[0] * pitch + c);
-  PetscCheck(finite, PETSC_COMM_SELF, PETSC_ERR_FP,
-             "the drift is not finite: the value function has diverged, or the given drift is not "
-             "defined everywhere; take a shorter time step or a larger viscosity");
+  PetscCheck(finite, PETSC_COMM_SELF, PETSC_ERR_FP, MFG_DRIFT_BROKEN);
   for (int i = 0; i < w->wide[0] - 1 && w->dim == 1; i++)
     table[2 * i + 1] = table[2 * i + 2] - table[2 * i];
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -84,6 +84,7 @@ typedef struct {
   int64_t total; /* number of agents of the run, for stratified sampling */
   int stratified;
   const int64_t *cumulative; /* [cells] inclusive cumulative sums of m0 in integers, x fastest */
+  int64_t weight;            /* the last of them */
 } MFGSample;
 
 /* Agents, which must have ids, into the order of their cells in the box `domain`, x fastest like

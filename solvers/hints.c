@@ -118,7 +118,8 @@ static PetscErrorCode SampleUniform(Scan *s, PetscBool stratified) {
                          .agents = s->agents.range,
                          .total = s->agents.range.count,
                          .stratified = stratified,
-                         .cumulative = cumulative};
+                         .cumulative = cumulative,
+                         .weight = sums[cells - 1]};
   PetscCall(MFGBackendSample(s->backend, &job));
   PetscCall(MFGMemoryFree(memory, &copy));
   PetscCall(PetscFree(sums));

@@ -59,7 +59,8 @@ static PetscErrorCode Sample(MFGParticles p, const MFGBackend *backend,
                          .agents = *agents,
                          .total = p->spec.count,
                          .stratified = (PetscBool)(p->spec.sampling == MFG_SAMPLING_STRATIFIED),
-                         .cumulative = cumulative};
+                         .cumulative = cumulative,
+                         .weight = p->cumulative[MFGBlockCells(&p->domain) - 1]};
   PetscCall(MFGBackendSample(backend, &job));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

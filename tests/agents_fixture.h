@@ -1,10 +1,10 @@
 /* Grids, agents and drifts that the tests of density and agents share. */
 #pragma once
 
-#include "solvers/backend_cpu.h"
 #include "solvers/kde_point.h"
 #include "solvers/particle_point.h"
 #include "solvers/particles.h"
+#include "tests/backends.h"
 #include "tests/mfg_test.h"
 
 typedef struct {

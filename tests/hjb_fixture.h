@@ -2,6 +2,7 @@
  * the code under test, and the dense Jacobian row. */
 #pragma once
 
+#include "tests/backends.h"
 #include "tests/mfg_test.h"
 
 #include "solvers/coupling.h"
@@ -21,7 +22,7 @@ static inline void MakeGrid(int dim, const int cells[], double lower, double upp
 
 static inline const MFGBackend *Backend(void) {
   const MFGBackend *backend;
-  MFG_OK(MFGBackendGet(PETSC_COMM_WORLD, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_WORLD, &backend));
   return backend;
 }
 

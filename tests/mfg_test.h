@@ -21,10 +21,24 @@
                a_ - b_);                                                                           \
   } while (0)
 
+/* Exit code of a test that cannot be done here. */
+#define MFG_SKIPPED 16
+
+/* Where tests are meant for a GPU (tests/backends.h) and some rank has none, all ranks skip: unless
+ * MFG_TEST_REQUIRE_GPU is set, then they fail. */
+PetscErrorCode MFGTestSkip(int *exit_code);
+#define MFG_TEST_SKIP()                                                                            \
+  do {                                                                                             \
+    int skip_;                                                                                     \
+    if (MFGTestSkip(&skip_)) return 1;                                                             \
+    if (skip_) return PetscFinalize() ? 1 : skip_;                                                 \
+  } while (0)
+
 /* Runs the tests on all ranks; the exit code is 0 only when all tests pass on this rank. */
 #define MFG_TEST_MAIN(tests)                                                                       \
   int main(int argc, char **argv) {                                                                \
     if (PetscInitialize(&argc, &argv, NULL, NULL)) return 1;                                       \
+    MFG_TEST_SKIP();                                                                               \
     int failed = cmocka_run_group_tests(tests, NULL, NULL);                                        \
     if (failed) MPI_Abort(PETSC_COMM_WORLD, 1);                                                    \
     if (PetscFinalize()) return 1;                                                                 \

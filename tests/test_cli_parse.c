@@ -129,7 +129,6 @@ static void TestRefused(void **state) {
       {"nashflow run a.yaml --set time.steps", "not of the form path=value"},
       {"nashflow run a.yaml --output=", "--output needs a value"},
       {"nashflow run a.yaml --validate=yes", "--validate takes no value"},
-      {"nashflow run a.yaml --backend cuda", "cuda is not there yet"},
       {"nashflow run a.yaml --backend gpu", "unknown backend 'gpu'; "},
       {"nashflow run a.yaml --restart", "--restart needs a value"},
       {"nashflow run a.yaml --max-walltime 90", "hours:minutes:seconds"},

@@ -199,7 +199,7 @@ static void TestBadSets(void **state) {
       {"running_cost.potential=*x", "--set running_cost.potential=*x: error: an alias"},
       {"running_cost.potential=x+", "the formula 'x+', character 3: the formula ends too early"},
       {"time.steps=[1", "--set time.steps=[1: error: not valid YAML"},
-      {"backend=cuda", "--set backend=cuda: error: backend: 'cuda' is not there yet"},
+      {"backend=gpu", "--set backend=gpu: error: backend must be auto, cpu or cuda, not 'gpu'"},
       {"game=control", "--set game=control: error: 'game' is not there yet"},
   };
 

@@ -2,6 +2,8 @@
  * with all images. Error bounds are the tolerance asked for, relative to the largest density. */
 #include "tests/agents_fixture.h"
 
+#include "solvers/backend_cpu.h"
+
 #define AGENTS 3000
 
 typedef struct {
@@ -37,7 +39,7 @@ static void Release(MFGAgentRange *a) {
 static void Deposit(const MFGBlock *b, const MFGAgentRange *agents, const MFGMomentShape *shape,
                     int64_t *moments) {
   const MFGBackend *backend;
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   if (b->dim == 3)
     DepositByDefinition(b, agents, shape, moments);
   else
@@ -53,7 +55,7 @@ static double Compare(const Case *c, const MFGAgentRange *agents, int *order, do
   int64_t *moments;
 
   CreateGrid(PETSC_COMM_SELF, &c->box, &grid);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   for (int k = 0; k < 3; k++) h[k] = c->h[k] * grid.block.spacing[k];
   MFG_OK(MFGDensityPlanCreateHalved(&grid, backend, MFG_DENSITY_MOMENTS, agents->count,
                                     c->tolerance, 1, h, c->halvings, &plan));
@@ -191,7 +193,7 @@ static void PublishedErrorOfOrderFive(void **state) {
       weights[k][RADIUS + j] = g * hermite[k] * pow(0.25, k) / tgamma(k + 1);
   }
   CreateGrid(PETSC_COMM_SELF, &box, &grid);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   assert_int_equal(MFGMomentTerms(3, ORDER), 35);
   int64_t *moments = calloc(SIDE * SIDE * SIDE * 35, sizeof *moments);
   MFGBlock middle = grid.block;
@@ -244,7 +246,7 @@ static void DirectIsTheFormula(void **state) {
     MFGGrid grid;
     const MFGBackend *backend;
     CreateGrid(PETSC_COMM_SELF, b < BOXES ? &boxes[b] : &rooms[b - BOXES], &grid);
-    MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+    MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
     const MFGBlock *g = &grid.block;
     MFGAgentRange crowd = Crowd(g, 20, 5);
     const int64_t cells = MFGBlockCells(g);
@@ -348,7 +350,7 @@ static void ExpectSameBits(const Made *m, const MFGBlock *box, const MFGExtent *
   const MFGBackend *backend;
   int64_t *moments = e ? CutMoments(m, e) : m->moments;
   double *part = malloc(MFGBlockOwned(box) * sizeof *part), *row = part;
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   job.block = *box;
   if (e) job.extent = *e;
   MFG_OK(MFGBackendConvolve(backend, &job, moments, part));
@@ -422,7 +424,7 @@ static void ShortExtentIsRefused(void **state) {
   const MFGBackend *backend;
   Made m;
   MakeConvolution(&divided[5], 5, (int[]){0, 0, 1}, (int[]){3, 2, 2}, &m);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   MFGConvolution job = m.job;
   job.block.start[0] = 5;
   job.block.count[0] = 4;
@@ -443,7 +445,7 @@ static void KernelDepositsTheDefinition(void **state) {
       MFGGrid grid;
       const MFGBackend *backend;
       CreateGrid(PETSC_COMM_SELF, &divided[b], &grid);
-      MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+      MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
       const MFGBlock *g = &grid.block;
       /* From order 6 on cells are halved, on each axis another number of times. */
       MFGMomentShape shape = {order, MFGMomentScale(AGENTS), {0}};
@@ -465,10 +467,8 @@ static void KernelDepositsTheDefinition(void **state) {
 /* Any instruction set: the same bits. */
 static void SameBitsForAnyVariant(void **state) {
   (void)state;
-#if defined(__x86_64__)
-  const MFGAgentsOps *agents[] = {&MFGAgentsOps_CPU_v3, &MFGAgentsOps_CPU_v4};
-  const MFGDensityOps *density[] = {&MFGDensityOps_CPU_v3, &MFGDensityOps_CPU_v4};
-  const int have[] = {__builtin_cpu_supports("avx2"), __builtin_cpu_supports("avx512dq")};
+  const MFGBackend *backends[MFG_TEST_BACKENDS_MOST];
+  const int count = MFGTestBackends(backends);
   for (size_t b = 0; b < 2 * DIVIDED; b++) {
     Made m;
     const int halvings[2][3] = {{0}, {2, 1, 1}}, cut = b >= DIVIDED;
@@ -481,15 +481,14 @@ static void SameBitsForAnyVariant(void **state) {
     int64_t *baseline = calloc(field, sizeof *baseline);
     MFG_OK(MFGAgentsOps_CPU_baseline.deposit(g, &m.crowd, &m.job.shape, NULL, baseline));
     MFG_OK(MFGDensityOps_CPU_baseline.direct(g, AGENTS, position, h, oracle));
-    for (int v = 0; v < 2; v++) {
-      if (!have[v]) continue;
+    for (int v = 0; v < count; v++) {
       int64_t *again = calloc(field, sizeof *again);
-      MFG_OK(agents[v]->deposit(g, &m.crowd, &m.job.shape, NULL, again));
+      MFG_OK(backends[v]->agents->deposit(g, &m.crowd, &m.job.shape, NULL, again));
       assert_memory_equal(again, baseline, field * sizeof *again);
       free(again);
-      MFG_OK(density[v]->convolve(&m.job, m.moments, part));
+      MFG_OK(backends[v]->density->convolve(&m.job, m.moments, part));
       assert_memory_equal(part, m.whole, cells * sizeof *part);
-      MFG_OK(density[v]->direct(g, AGENTS, position, h, part));
+      MFG_OK(backends[v]->density->direct(g, AGENTS, position, h, part));
       assert_memory_equal(part, oracle, cells * sizeof *part);
     }
     free(baseline);
@@ -497,7 +496,6 @@ static void SameBitsForAnyVariant(void **state) {
     free(part);
     DropConvolution(&m);
   }
-#endif
 }
 
 /* The reach of a plan is what its widest level needs; a sub-box with it has the bits of the whole.
@@ -509,7 +507,7 @@ static void PlanOnABoxAndAgentsByIds(void **state) {
     const MFGBackend *backend;
     MFGDensityPlan plan, direct;
     CreateGrid(PETSC_COMM_SELF, &divided[b], &grid);
-    MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+    MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
     const MFGBlock *g = &grid.block;
     double h[2][3];
     for (int n = 0; n < 2; n++)

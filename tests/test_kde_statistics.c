@@ -12,7 +12,7 @@ static MFGSampleStatistics Statistics(const Box *box, const MFGAgentRange *agent
   const MFGBackend *backend;
   MFGSampleStatistics s;
   CreateGrid(PETSC_COMM_SELF, box, &grid);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   shape.scale = MFGMomentScale(agents->count);
   int64_t *m = calloc(MFGBlockCells(&grid.block) * MFGMomentNumbers(box->dim, &shape), sizeof *m);
   MFG_OK(MFGBackendDeposit(backend, &grid.block, agents, &shape, NULL, m));
@@ -73,7 +73,7 @@ static void MarginalsOfBoxesInThreeDimensions(void **state) {
   int64_t *m = calloc(MFGBlockCells(g) * TERMS, sizeof *m);
   DepositByDefinition(g, &agents, &shape, m);
   assert_int_equal(MFGMarginalCount(g, &shape), MARGINALS);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   MFGMarginals job = {.domain = *g, .shape = shape, .box = *g};
   MFG_OK(MFGBackendMarginals(backend, &job, m, whole));
   for (int more = -1; more < 2; more++) {
@@ -165,7 +165,7 @@ static void OrderAndErrors(void **state) {
   MFGGrid grid;
   MFGDensityPlan plan;
   CreateGrid(PETSC_COMM_SELF, &box, &grid);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   /* r = 1/4: r^8 / sqrt(8!) = 7.6e-8, r^12 / sqrt(12!) = 2.7e-12; r = 1/16 with 1e-2: the least, 3.
    * Halved twice, r = 1/16: (1/16)^5 / sqrt(5!) = 8.7e-8, (1/16)^8 / sqrt(8!) = 1.2e-12. */
   static const double c[][4] = {
@@ -236,7 +236,7 @@ static void IntegratedSquaredErrorOfGaussianSamples(void **state) {
   static double x[N], rho[120];
   uint64_t seed = 12;
   CreateGrid(PETSC_COMM_SELF, &box, &grid);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   MFG_OK(MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, N, 1e-8, 1, &h, &plan));
   const MFGMomentShape shape = MFGDensityPlanShape(plan);
   const int numbers = MFGMomentNumbers(1, &shape);

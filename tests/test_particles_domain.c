@@ -98,7 +98,7 @@ static PetscErrorCode Solve(MPI_Comm comm, const Problem *p, Solution *s) {
 
   PetscFunctionBeginUser;
   CreateGrid(comm, p->box, &s->grid);
-  PetscCall(MFGBackendGet(comm, "cpu", &backend));
+  PetscCall(MFGTestBackend(comm, &backend));
   PetscCall(Create(p, backend, s, &particles, &plan));
   DriftContext context = {p, s->grid.block};
   s->M = malloc((p->steps + 1) * MFGBlockOwned(&s->grid.block) * sizeof *s->M);

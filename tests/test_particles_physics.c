@@ -62,7 +62,7 @@ static void OrnsteinUhlenbeck(const Box *box, int64_t agents, MFGSampling sampli
 
   CreateGrid(PETSC_COMM_WORLD, box, &grid);
   Linear l = {grid.block, {1, 0.5}, {0, 0.4}};
-  MFG_OK(MFGBackendGet(PETSC_COMM_WORLD, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_WORLD, &backend));
   for (int i = 0; i < box->dim * (STEPS + 1); i++) h[i] = 2 * l.block.spacing[i % box->dim];
   MFG_OK(
       MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, agents, 1e-3, STEPS + 1, h, &plan));
@@ -120,7 +120,7 @@ static void CountsAndUniformLaw(void **state) {
     MFGGrid grid;
     const MFGBackend *backend;
     CreateGrid(PETSC_COMM_SELF, &boxes[i], &grid);
-    MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+    MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
     const MFGBlock b = grid.block;
     const int cells = (int)MFGBlockCells(&b), scale = MFGMomentScale(N);
     static double x[3][N];
@@ -173,7 +173,7 @@ static void Sampling(void **state) {
     const MFGBackend *backend;
     const int stratified = i / 3;
     CreateGrid(PETSC_COMM_SELF, &boxes[i % 3], &grid);
-    MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+    MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
     const MFGBlock b = grid.block;
     const int cells = (int)MFGBlockCells(&b);
     int64_t cumulative[63], counts[63] = {0};
@@ -187,7 +187,8 @@ static void Sampling(void **state) {
         .agents = {.id_stride = 1, .count = N, .position = {x[0], x[1], x[2]}},
         .total = N,
         .stratified = (PetscBool)stratified,
-        .cumulative = cumulative};
+        .cumulative = cumulative,
+        .weight = cumulative[cells - 1]};
     MFG_OK(MFGBackendSample(backend, &sample));
     for (int a = 0; a < N; a++) {
       int cell = 0;

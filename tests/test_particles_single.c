@@ -150,20 +150,19 @@ static void CheckSteps(const Scanner *s) {
 
 static void StepsAreRoundedOnce(void **state) {
   (void)state;
+  const MFGBackend *backends[MFG_TEST_BACKENDS_MOST];
+  const int count = MFGTestBackends(backends);
   for (int i = 0; i < 4; i++) {
     MFGGrid grid;
     CreateGrid(PETSC_COMM_SELF, &boxes[i], &grid);
-    Scanner s = {.ops = &MFGAgentsOps_CPU_baseline, .block = grid.block, .order = 5};
+    Scanner s = {.block = grid.block, .order = 5};
     double *drift = malloc(STEPS * s.block.dim * MFGBlockCells(&s.block) * sizeof *drift);
     FillDrift(&s.block, drift);
     s.drift = drift;
-    CheckSteps(&s);
-#if defined(__x86_64__)
-    s.ops = &MFGAgentsOps_CPU_v3;
-    if (__builtin_cpu_supports("avx2")) CheckSteps(&s);
-    s.ops = &MFGAgentsOps_CPU_v4;
-    if (__builtin_cpu_supports("avx512dq")) CheckSteps(&s);
-#endif
+    for (int v = 0; v < count; v++) {
+      s.ops = backends[v]->agents;
+      CheckSteps(&s);
+    }
     free(drift);
     MFG_OK(MFGGridDestroy(&grid));
   }
@@ -192,7 +191,7 @@ static double *Flow(const MFGGrid *grid, int steps, int64_t agents, double cells
   MFGSampleStatistics statistics[21];
   for (int64_t i = 0; i < MFGBlockCells(&whole); i++) m0[i] = (double)(1 + i % 7);
   for (int i = 0; i < (steps + 1) * b->dim; i++) h[i] = cells * b->spacing[i % b->dim];
-  MFG_OK(MFGBackendGet(PETSC_COMM_WORLD, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_WORLD, &backend));
   MFG_OK(
       MFGDensityPlanCreate(grid, backend, MFG_DENSITY_MOMENTS, agents, 1e-13, steps + 1, h, &plan));
   const MFGParticlesSpec spec = {.count = agents,
@@ -261,7 +260,7 @@ static void LengthsAreChecked(void **state) {
   MFGParticles particles;
   MFGGrid grid;
   CreateGrid(PETSC_COMM_SELF, &huge, &grid);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   MFG_OK(MFGParticlesCreate(&grid, backend, &spec, &particles));
   MFG_OK(MFGParticlesDestroy(&particles));
   spec.single = PETSC_TRUE;

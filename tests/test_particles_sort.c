@@ -76,19 +76,9 @@ static void CheckSort(const MFGBackend *backend, const MFGBlock *b, int64_t coun
 /* Whole grids and boxes of them. */
 static void CellsAscendAndAgentsStayWhole(void **state) {
   (void)state;
-  static const MFGAgentsOps *const tables[] = {
-    &MFGAgentsOps_CPU_baseline,
-#if defined(__x86_64__)
-    &MFGAgentsOps_CPU_v3,
-    &MFGAgentsOps_CPU_v4
-#endif
-  };
-  for (size_t v = 0; v < sizeof tables / sizeof *tables; v++) {
-    const MFGBackend backend = {.name = "cpu", .agents = tables[v]};
-#if defined(__x86_64__)
-    if (v > 0 && !__builtin_cpu_supports("avx2")) continue;
-    if (v > 1 && !__builtin_cpu_supports("avx512dq")) continue;
-#endif
+  const MFGBackend *backends[MFG_TEST_BACKENDS_MOST];
+  const int variants = MFGTestBackends(backends);
+  for (int v = 0; v < variants; v++)
     for (int i = 0; i < 6; i++) {
       MFGGrid grid;
       CreateGrid(PETSC_COMM_SELF, &boxes[i % 3], &grid);
@@ -100,12 +90,11 @@ static void CellsAscendAndAgentsStayWhole(void **state) {
       for (int single = 0; single < 2; single++)
         for (int places = 0; places < PLACES; places++)
           if (places != CORNERS || i < 3)
-            CheckSort(&backend, &b, 3000, (PetscBool)single, (Places)places);
-      CheckSort(&backend, &b, 0, PETSC_FALSE, ANYWHERE);
-      CheckSort(&backend, &b, 1, PETSC_TRUE, ANYWHERE);
+            CheckSort(backends[v], &b, places ? 3000 : 20000, (PetscBool)single, (Places)places);
+      CheckSort(backends[v], &b, 0, PETSC_FALSE, ANYWHERE);
+      CheckSort(backends[v], &b, 1, PETSC_TRUE, ANYWHERE);
       MFG_OK(MFGGridDestroy(&grid));
     }
-  }
 }
 
 /* Agents that had their ids from the range keep them. */
@@ -115,7 +104,7 @@ static void IdsOfARangeBecomeAnArray(void **state) {
   MFGSortScratch scratch = {0};
   MFGGrid grid;
   CreateGrid(PETSC_COMM_SELF, &boxes[0], &grid);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   MFGAgents a = MFGAgentsNone(&MFGMemoryOps_Host, &grid.block, PETSC_FALSE, PETSC_FALSE);
   MFG_OK(MFGAgentsReserve(&a, 3));
   a.range.first_id = 40;

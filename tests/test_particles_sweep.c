@@ -51,7 +51,7 @@ static void Solve(MPI_Comm comm, const Problem *p, Solution *s) {
   double h[2 * (STEPS + 1)];
   CreateGrid(comm, p->box, &s->grid);
   MFGBlock b = WholeBlock(&s->grid);
-  MFG_OK(MFGBackendGet(comm, "cpu", &backend));
+  MFG_OK(MFGTestBackend(comm, &backend));
   double *m0 = malloc(MFGBlockCells(&b) * sizeof *m0);
   for (int64_t i = 0; i < MFGBlockCells(&b); i++) m0[i] = (double)(i % 7) * (1 + (double)(i % 12));
   for (int n = 0; n <= STEPS; n++)
@@ -149,8 +149,12 @@ static uint64_t ScanChecksum(const MFGAgentsOps *ops, const Box *box, const int 
                                  .id_stride = stride,
                                  .count = N / stride,
                                  .position = {x[0], x[1], x[2]}};
-    const MFGSample sample = {
-        .domain = b, .key = {.seed = 11}, .agents = range, .total = N, .cumulative = cumulative};
+    const MFGSample sample = {.domain = b,
+                              .key = {.seed = 11},
+                              .agents = range,
+                              .total = N,
+                              .cumulative = cumulative,
+                              .weight = cumulative[cells - 1]};
     MFG_OK(ops->sample(&sample));
     for (; *cut < STEPS; cut++) {
       const MFGScan scan = {.domain = b,
@@ -183,21 +187,17 @@ static void SameBitsForAnyPiecesAndVariant(void **state) {
   static const uint64_t committed[] = {UINT64_C(0x4dbff95782292580), UINT64_C(0x28b9d21e48941766),
                                        UINT64_C(0xe47b8aed51ca4e74), UINT64_C(0x6511a9ba2d39dda6),
                                        UINT64_C(0x2b2e20b638eca46c)};
-  for (int i = 0; i < 5; i++) {
-    for (int c = 0; c < 3; c++)
-      for (int stride = 1; stride <= 7; stride += 3 * stride) {
-        const uint64_t sum = ScanChecksum(&MFGAgentsOps_CPU_baseline, boxes[i], cuts[c], stride);
-        if (sum != committed[i])
-          fail_msg("box %d, pieces %d, stride %d: %#llx instead of %#llx", i, c, stride,
-                   (unsigned long long)sum, (unsigned long long)committed[i]);
-      }
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2"))
-      assert_true(ScanChecksum(&MFGAgentsOps_CPU_v3, boxes[i], cuts[0], 1) == committed[i]);
-    if (__builtin_cpu_supports("avx512dq"))
-      assert_true(ScanChecksum(&MFGAgentsOps_CPU_v4, boxes[i], cuts[0], 1) == committed[i]);
-#endif
-  }
+  const MFGBackend *backends[MFG_TEST_BACKENDS_MOST];
+  const int count = MFGTestBackends(backends);
+  for (int v = 0; v < count; v++)
+    for (int i = 0; i < 5; i++)
+      for (int c = 0; c < (v ? 1 : 3); c++)
+        for (int stride = 1; stride <= (v ? 1 : 7); stride += 3 * stride) {
+          const uint64_t sum = ScanChecksum(backends[v]->agents, boxes[i], cuts[c], stride);
+          if (sum != committed[i])
+            fail_msg("backend %d, box %d, pieces %d, stride %d: %#llx instead of %#llx", v, i, c,
+                     stride, (unsigned long long)sum, (unsigned long long)committed[i]);
+        }
 }
 
 enum { CROWD = 900 };
@@ -415,17 +415,14 @@ static void BoxesAndPointsAgree(void **state) {
   /* In the last two there are so many agents to a cell that the cells are padded. */
   const Box few = {1, {7}, {-1}, {2}, {W}}, four = {2, {3, 4}, {0, -1}, {1, 2}, {P, W}};
   const Box *const boxes[] = {&line, &ring, &tube, &room, &hall, &few, &four};
+  const MFGBackend *backends[MFG_TEST_BACKENDS_MOST];
+  const int count = MFGTestBackends(backends);
   for (int i = 0; i < 7; i++)
     for (int o = 0; o < 10; o++) {
       const int dim = boxes[i]->dim, h = o < 7 ? 0 : o - 6;
       const MFGMomentShape shape = {
           orders[o], 50, {h, dim > 1 ? (h + 1) % 4 : 0, dim > 2 ? h / 2 : 0}};
-      BoxesAndPoints(&MFGAgentsOps_CPU_baseline, boxes[i], &shape);
-#if defined(__x86_64__)
-      if (__builtin_cpu_supports("avx2")) BoxesAndPoints(&MFGAgentsOps_CPU_v3, boxes[i], &shape);
-      if (__builtin_cpu_supports("avx512dq"))
-        BoxesAndPoints(&MFGAgentsOps_CPU_v4, boxes[i], &shape);
-#endif
+      for (int v = 0; v < count; v++) BoxesAndPoints(backends[v]->agents, boxes[i], &shape);
     }
 }
 
@@ -458,7 +455,7 @@ static void StrayAgentsAreHarmless(void **state) {
                           .moments = moments,
                           .leavers = leavers};
     const MFGBackend *backend;
-    MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+    MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
     MFG_OK(MFGBackendScan(backend, &scan));
     int64_t count = leavers[0];
     for (int64_t c = 0; c < MFGBlockOwned(&box) * boxes; c++) count += moments[c * terms] >> 40;
@@ -478,7 +475,7 @@ static void BoxScansAreChecked(void **state) {
   const MFGBackend *backend;
   MFGGrid grid;
   CreateGrid(PETSC_COMM_SELF, &hall, &grid);
-  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   double drift[3 * 6 * 5 * 6] = {0};
   int64_t leavers[1];
   const MFGScan good = {.domain = Part(&grid.block, 0),
@@ -528,7 +525,7 @@ static void PathsAreThoseOfTheSweep(void **state) {
                   owned = MFGBlockOwned(&s.grid.block);
     double path[(STEPS + 1) * N * 2], x[2][N], *m = malloc(owned * sizeof *m);
     int64_t id[N], *moments = malloc(field * sizeof *moments);
-    MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+    MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
     MFG_OK(MFGParticlesPaths(s.particles, 4, Drift, &s.grid.block, N, path, id));
     for (int n = 0; n <= STEPS; n++) {
       for (int a = 0; a < N; a++)

@@ -16,7 +16,7 @@ COMMAND_LINES = [
     (["rnu", "x.yaml"], "did you mean 'run'?"),
     (["run"], "run needs an input file"),
     (["run", "x.yaml", "--validat"], "did you mean '--validate'?"),
-    (["run", "x.yaml", "--backend", "cuda"], "use auto or cpu"),
+    (["run", "x.yaml", "--backend", "quantum"], "use auto, cpu or cuda"),
     (["run", "x.yaml", "--max-walltime", "90"], "hours:minutes:seconds"),
     (["run", "x.yaml", "-log_view"], "options of PETSc go after --"),
     (["devices", "cpu"], "takes no names"),
