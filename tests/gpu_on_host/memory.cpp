@@ -242,9 +242,10 @@ cudaError_t Free(void *pointer) {
   return cudaSuccess;
 }
 
-/* A word that is an address of the program's own memory; numbers hardly ever are. */
+/* A word that is an address of the program's own memory; numbers hardly ever are, nor pairs of
+ * small ones: programs, heaps and stacks lie high (ASan's own memory, lower, is none). */
 static bool IsHostAddress(uint64_t word) {
-  if (word < UINT64_C(1) << 40 || word >= UINT64_C(1) << 47) return false;
+  if (word < UINT64_C(0x5000) << 32 || word >= UINT64_C(1) << 48) return false;
   void *at = reinterpret_cast<void *>(word);
   if (PlaceOf(at) != Place::Pageable) return false;
   return msync(reinterpret_cast<void *>(word / page * page), page, MS_ASYNC) == 0;
