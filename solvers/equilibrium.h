@@ -15,10 +15,11 @@
 #include "solvers/particles.h"
 #include "solvers/state.h"
 
-/* newton: each product with the Jacobian is one linearised pair of sweeps of the grid. That is the
- * derivative of the map on the grid, where the method converges quadratically. Of the agents' map
- * it is an approximation: Anderson's method (memory, damping) for the steps it gives, from near the
- * equilibrium (solvers/continuation.h starts on the grid). */
+/* newton: each product with the Jacobian is one linearised pair of sweeps of the grid. On the grid
+ * this is Newton's method for the value and the density together, with full steps; it converges
+ * quadratically. Of the agents' map the pair of sweeps is an approximate derivative: Anderson's
+ * method (memory, damping) for the steps it gives, from near the equilibrium
+ * (solvers/continuation.h starts on the grid). */
 typedef enum {
   MFG_OUTER_PICARD,
   MFG_OUTER_ANDERSON,
@@ -36,7 +37,7 @@ typedef enum {
   MFG_STOP_DIVERGED,   /* residual not finite, or far above where it began */
   MFG_STOP_HJB_FAILED, /* a Newton solve failed: message of the sweep */
   MFG_STOP_FP_FAILED,  /* a linear solve of the Fokker-Planck equation failed: likewise */
-  MFG_STOP_STALLED,    /* newton: no step along the direction found lowers the residual */
+  MFG_STOP_STALLED,    /* newton with a line search: no step along the direction lowers F */
   MFG_STOP_INTERRUPTED /* as the pause function asked */
 } MFGStopReason;
 

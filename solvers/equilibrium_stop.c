@@ -31,6 +31,9 @@ static PetscBool Rounded(const MFGEquilibrium e) {
 
 static const char rounded[] =
     "the rounding of the sweeps leaves no less: raise equilibrium.tolerance";
+static const char nearer[] =
+    "use equilibrium.continuation_viscosity, or start from a result with a weaker coupling or more "
+    "noise (equilibrium.initial)";
 
 /* The remedy for a residual that is above the tolerance at the last iteration allowed. */
 static const char *Remedy(const MFGEquilibrium e) {
@@ -44,6 +47,7 @@ static const char *Remedy(const MFGEquilibrium e) {
   if (e->spec.method == MFG_OUTER_PICARD)
     return "it no longer falls (a Picard iteration often sits in a cycle): use equilibrium.method: "
            "anderson, or damping 0.5 or less";
+  if (e->spec.method == MFG_OUTER_NEWTON && e->on_grid) return nearer;
   return "it no longer falls: lower equilibrium.damping (0.5, 0.2), raise equilibrium.memory, or "
          "weaken the coupling";
 }
@@ -96,10 +100,6 @@ PetscErrorCode MFGEquilibriumExplainStall(MFGEquilibrium e) {
                     "stopped after %d maps by %s: density residual %.2e, value residual %.2e, "
                     "tolerance %.1e; %s",
                     e->last.iteration, SNESConvergedReasons[reason], e->last.density_residual,
-                    e->last.value_residual, e->spec.tolerance,
-                    Rounded(e) ? rounded
-                               : "start from a result with a weaker coupling or more noise "
-                                 "(equilibrium.initial), or use equilibrium.method: anderson with "
-                                 "damping"));
+                    e->last.value_residual, e->spec.tolerance, Rounded(e) ? rounded : nearer));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -86,8 +86,7 @@ static PetscErrorCode Forward(MFGLinearised l, double tolerance, double *dP, MFG
   for (int n = 0; n < spec->steps && stats->reason >= 0 && !*stop; n++) {
     const double *U = l->U + n * owned, *before = n ? dP + (n - 1) * owned : NULL;
     double *after = dP + n * owned;
-    PetscCall(
-        MFGLinearStepChange(l->step, n, U, l->dU + n * owned, l->P + (n + 1) * owned, l->work));
+    PetscCall(MFGLinearStepChange(l->step, n, U, l->dU + n * owned, l->P + n * owned, l->work));
     for (int64_t i = 0; i < owned; i++) {
       after[i] = before ? before[i] : 0;
       l->right[i] = after[i] / spec->dt - l->work[i];

@@ -1,8 +1,11 @@
-/* The derivative of the map Phi on the grid: one linearised HJB sweep and one linearised
- * Fokker-Planck sweep. With U the value of the iterate M and P = Phi(M):
+/* One linearised HJB sweep and one linearised Fokker-Planck sweep of the grid, about the value U of
+ * the iterate M and a density P:
  *
  *   backward  J(U^n) dU^n = dU^{n+1}/dt + F'(M^{n+1}) dM^{n+1}       dU^Nt = G'(M^Nt) dM^Nt
- *   forward   J(U^n)^T dP^{n+1} = dP^n/dt - (J'(U^n) dU^n)^T P^{n+1}      dP^0 = 0 */
+ *   forward   J(U^n)^T dP^{n+1} = dP^n/dt - (J'(U^n) dU^n)^T P^{n+1}      dP^0 = 0
+ *
+ * With P = Phi(M) this is the derivative of the map. With P = M it belongs to Newton's method for
+ * both equations together, of whose step the value is eliminated: dM - dP[dM] = Phi(M) - M. */
 #pragma once
 
 #include "solvers/coupling.h"
@@ -18,8 +21,8 @@ PetscErrorCode MFGLinearisedCreate(MFGLinearStep step, const MFGBackend *backend
                                    MFGLinearised *linearised);
 PetscErrorCode MFGLinearisedDestroy(MFGLinearised *linearised);
 
-/* Not collective. Where the derivative is taken; all borrowed until the next call: M of levels 1 ..
- * steps, U and P = Phi(M) of levels 0 .. steps. */
+/* Not collective. Where the derivative is taken; all borrowed until the next call: M and P of
+ * levels 1 .. steps, U of levels 0 .. steps. */
 void MFGLinearisedSet(MFGLinearised linearised, const double *M, const double *U, const double *P);
 
 /* Not collective. Asked (NULL: not) after every level of Apply, which ends there if it is told to:

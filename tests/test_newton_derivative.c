@@ -189,7 +189,7 @@ static void TestMap(void **state) {
       }
       Evaluate(&map, M);
       MFG_OK(MFGLinearisedCreate(map.step, Backend(), &map.running, &map.terminal, &linearised));
-      MFGLinearisedSet(linearised, M, map.U, map.P);
+      MFGLinearisedSet(linearised, M, map.U, map.P + map.owned);
       MFG_OK(MFGLinearisedApply(linearised, 1e-13, dM, dP, &stats));
       assert_true(stats.reason >= 0);
       for (int64_t i = 0; i < flow; i++) {
@@ -252,8 +252,9 @@ static void Solve(Map *map, MFGOuterMethod method, int most, History *history,
 }
 
 /* With linear systems solved tightly each residual is at most C times the square of the one before:
- * few maps. Where a difference of U changes its sign C grows to the jump of the Hamiltonian's
- * second derivative, 1/h^2 an axis: 32 on the grids of 2D. */
+ * few maps, the last of which shows that the value stands still. Where a difference of U changes
+ * its sign C grows to the jump of the Hamiltonian's second derivative, 1/h^2 an axis: 32 on the
+ * grids of 2D. */
 static void TestQuadratic(void **state) {
   (void)state;
   MFG_OK(PetscOptionsSetValue(NULL, "-outer_ksp_rtol", "1e-9"));
@@ -268,7 +269,7 @@ static void TestQuadratic(void **state) {
       for (int k = 0; k < h.count; k++) print_message("%.2e ", h.residual[k]);
       print_message("\n");
       assert_int_equal(outcome.reason, MFG_STOP_CONVERGED);
-      assert_true(outcome.iterations <= 7 && outcome.products > 0);
+      assert_true(outcome.iterations <= 8 && outcome.products > 0);
       for (int k = 1; k < h.count; k++)
         assert_true(h.residual[k] < constant * h.residual[k - 1] * h.residual[k - 1] + 1e-11);
       Close(&map);

@@ -663,18 +663,19 @@ def case_exploitability_falls(ranks, tmp):
 
 
 def case_newton(ranks, tmp):
-    """The hard torus, nu = .01, eps = .95: Newton reaches 1e-9 for couplings 10 and 100, in 1D and 2D, in the counts
-    stated (far from the solution the way depends on the last digits: 24 to 32 at 100); it meets Anderson's equilibrium where that is found."""
-    for case, kappa, cells, maps in (("torus_1d", 10, "[64]", 10), ("torus_1d", 100, "[64]", 40),
-                                     ("torus_2d", 10, "[16,16]", 10), ("torus_2d", 100, "[16,16]", 40)):
+    """The hard torus, nu = .01, eps = .95: Newton reaches 1e-9 for couplings 10 and 100, in 1D and 2D, in the maps
+    and linearised sweeps stated (7 and 13; 104, 316, 129, 440); it meets Anderson's equilibrium where that is found."""
+    for case, kappa, cells, maps, most in (("torus_1d", 10, "[64]", 8, 120), ("torus_1d", 100, "[64]", 16, 360),
+                                           ("torus_2d", 10, "[16,16]", 8, 150), ("torus_2d", 100, "[16,16]", 16, 500)):
         sets = ON_GRID + (f"constants.kappa={kappa}", f"running_cost.coupling.strength={kappa}", "constants.nu=0.01",
                           "dynamics.sigma=0.1414213562373095", "constants.eps=0.95", f"domain.cells={cells}",
                           f"time.steps={cells[1:3]}")
         text = run(case, tmp / "n", *sets, "equilibrium.method=newton", ranks=ranks)
         density, value = residuals(tmp / "n")
-        linear = fields(tmp / "n", "convergence/linear_sweeps")[0]
-        print(case, kappa, len(density), "maps", np.sum(linear), "linearised sweeps")
-        assert len(density) <= maps and density[-1] < 1e-9 and value[-1] < 1e-9, (case, kappa, text)
+        linear = np.sum(fields(tmp / "n", "convergence/linear_sweeps")[0])
+        print(case, kappa, len(density), "maps", linear, "linearised sweeps")
+        assert len(density) <= maps and linear <= most, (case, kappa, text)
+        assert density[-1] < 1e-9 and value[-1] < 1e-9, (case, kappa, text)
         # far faster than linear at the end
         late = np.argmax(density < 1e-9)
         assert density[late] < 1e-2 * density[late - 1], density
@@ -741,8 +742,8 @@ def case_newton_agents_2d(ranks, tmp):
 
 def case_continuation(ranks, tmp):
     """Stages: all maps count, each stage is another problem and ends below 1e-3, and the last one's equilibrium is
-    that without them. Where an outer force crowds the agents Newton's method needs 128 maps with coupling 30 and
-    finds nothing in 200 with 100; from ten times the noise it needs less than a fourth of that."""
+    that without them. Where an outer force crowds the agents Anderson's method with coupling 10 finds nothing in 400
+    maps, from ten times the noise it takes 193; Newton's, with coupling 100, 362 maps and linearised sweeps, and 268."""
     def solve(name, *sets, expect=0):
         run("torus_1d", tmp / name, "domain.cells=[64]", "time.steps=64", *sets, ranks=ranks, expect=expect)
 
@@ -761,15 +762,18 @@ def case_continuation(ranks, tmp):
 
     crowded = grid + ("running_cost.potential=-20*cos(2*pi*x)*exp(-t)", "constants.nu=0.01",
                       "dynamics.sigma=0.1414213562373095", "constants.eps=0.95")
-    solve("plain", *crowded, *coupling(30))
-    solve("nu", *crowded, *coupling(30), "equilibrium.continuation_viscosity=[10,3,1]")
-    plain, maps = len(residuals(tmp / "plain")[0]), stages(tmp / "nu")[0]
-    print("crowded, 30:", plain, "maps, with stages", maps)
-    assert 4 * sum(maps) < plain
+    noise = "equilibrium.continuation_viscosity=[10,3,1]"
+    solve("plain", *crowded, *coupling(100))
+    solve("nu", *crowded, *coupling(100), noise)
+    plain = len(residuals(tmp / "plain")[0]) + np.sum(fields(tmp / "plain", "convergence/linear_sweeps")[0])
+    maps, _, _, linear = stages(tmp / "nu")
+    print("crowded, 100:", plain, "maps and linearised sweeps, with stages", maps, "and", linear)
+    assert sum(maps) + linear < 0.9 * plain
     assert np.max(np.abs(fields(tmp / "nu", "m")[0] - fields(tmp / "plain", "m")[0])) < 1e-6
-    solve("plain", *crowded, *coupling(100), "equilibrium.max_iterations=80", expect=2)
-    solve("nu", *crowded, *coupling(100), "equilibrium.continuation_viscosity=[10,5,2.5,1.5,1]",
-          "equilibrium.max_iterations=80")
+    slow = (*crowded, *coupling(10), "equilibrium.method=anderson", "equilibrium.damping=0.5", "equilibrium.memory=20",
+            "equilibrium.max_iterations=300")
+    solve("plain", *slow, expect=2)
+    solve("nu", *slow, noise)
 
     agents = ("agents.count=5000", "density.bandwidth=0.04", "equilibrium.damping=0.5")
     solve("plain", *agents)
@@ -800,10 +804,10 @@ def case_diverged(ranks, tmp):
 
 
 def case_stalled(ranks, tmp):
-    """A tolerance that no rounded sum can meet: Newton's method ends where its line search finds nothing lower, with
-    that reason, exit code 2, the remedy and a result."""
+    """A tolerance that no rounded sum can meet: with a line search Newton's method ends where that finds nothing
+    lower, with this reason, exit code 2, the remedy and a result."""
     text = run("torus_2d", tmp, *ON_GRID, "domain.cells=[12,12]", "time.steps=12", "equilibrium.method=newton",
-               "equilibrium.tolerance=1e-20", ranks=ranks, expect=2)
+               "equilibrium.tolerance=1e-20", ranks=ranks, expect=2, options=("--", "-outer_snes_linesearch_type", "bt"))
     said = status(tmp)
     assert said["status"] == "finished" and said["reason"] == "stalled", text
     assert "DIVERGED_LINE_SEARCH" in said["message"] and "raise equilibrium.tolerance" in text, text
