@@ -39,3 +39,10 @@ if(MFG_CUDA)
     COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/check_sass.py ${MFG_NVCC} --planted)
   set_tests_properties(gpu.planted.cuda.np1 PROPERTIES PROCESSORS 1 TIMEOUT 120 SKIP_RETURN_CODE 16 LABELS "gpu;unit")
 endif()
+
+# The whole program on the stand-in.
+foreach(case bits shared refused restart)
+  add_test(NAME run.${case}.standin.np2 COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/gpu_on_host/whole_runs.py
+    ${case} $<TARGET_FILE:nashflow_on_host> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
+  set_tests_properties(run.${case}.standin.np2 PROPERTIES PROCESSORS 2 TIMEOUT 300 LABELS "gpu;verification;parallel")
+endforeach()
