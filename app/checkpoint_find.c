@@ -23,15 +23,16 @@ static void ReadBlock(const char *path, int64_t *bytes, uint64_t *digest, Proble
   struct stat about = {0};
   int layout = 0;
 
-  FILE *f = fopen(path, "rb");
-  const size_t got = f ? fread(block, 1, MFG_CHECKPOINT_BLOCK, f) : 0;
-  const int reason = errno;
-  if (f) (void)fclose(f);
-  if (!f || stat(path, &about) || !S_ISREG(about.st_mode)) {
+  /* Opening a pipe would wait for its writer. */
+  const PetscBool there = (PetscBool)!stat(path, &about);
+  FILE *f = there && S_ISREG(about.st_mode) ? fopen(path, "rb") : NULL;
+  if (!f) {
     (void)snprintf(problem, sizeof(Problem), "cannot be read: %s",
-                   f ? "no plain file" : strerror(reason));
+                   there && !S_ISREG(about.st_mode) ? "no plain file" : strerror(errno));
     return;
   }
+  const size_t got = fread(block, 1, MFG_CHECKPOINT_BLOCK, f);
+  (void)fclose(f);
   const int fields = sscanf(block, "nashflow checkpoint\nlayout=%d\nbytes=%lld\ndigest=%llx\n",
                             &layout, &length, &sum);
   MFGCheckpointBlock(layout, (int64_t)length, (uint64_t)sum, again);
@@ -74,18 +75,14 @@ static PetscErrorCode CheckBytes(MPI_Comm comm, const char *path, Problem proble
 /* Collective. Opens the file on every rank and reads the texts of its root. core: the input it was
  * made from, the caller's (PetscFree). */
 static PetscErrorCode Open(MPI_Comm comm, MFGCheckpointSource *s, char **core, Problem problem) {
-  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
   PetscMPIInt opened;
-  char version[32] = "";
+  char version[32] = "", reason[MFG_H5_PROBLEM];
 
   PetscFunctionBeginUser;
   PetscCall(PetscMalloc1(MAX_TEXT, core));
   PetscCall(PetscMalloc1(MAX_TEXT, &s->history));
   (*core)[0] = s->history[0] = '\0';
-  (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-  (void)H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-  s->file = H5Fopen(s->path, H5F_ACC_RDONLY, access);
-  (void)H5Pclose(access);
+  s->file = MFGH5Open(s->path, reason);
   opened = s->file >= 0;
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &opened, 1, MPI_INT, MPI_MIN, comm));
   if (opened) {
@@ -193,10 +190,10 @@ PetscErrorCode MFGCheckpointRestore(void *context, const MFGState *state) {
 /* Rank 0. */
 static PetscBool ReadFinished(const MFGConfig *config, size_t size, char text[]) {
   char path[PETSC_MAX_PATH_LEN], hash[32] = "", status[32] = "", reason[64] = "", created[64] = "";
+  char problem[MFG_H5_PROBLEM];
 
   (void)snprintf(path, sizeof path, "%s/result.h5", config->output.directory);
-  (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-  const hid_t file = H5Fis_hdf5(path) > 0 ? H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT) : -1;
+  const hid_t file = MFGH5Open(path, problem);
   if (file < 0) return PETSC_FALSE;
   MFGH5Text(file, "input_hash", sizeof hash, hash);
   MFGH5Text(file, "status", sizeof status, status);

@@ -286,14 +286,20 @@ static PetscErrorCode CheckBandwidth(MFGConfigReader *r) {
   PetscFunctionBeginUser;
   if (c->density.rule != MFG_BANDWIDTH_FIXED) PetscFunctionReturn(PETSC_SUCCESS);
   for (int k = 0; k < c->dim; k++) {
-    const double spacing = (c->domain.upper[k] - c->domain.lower[k]) / c->domain.cells[k];
-    const double least = MFG_BANDWIDTH_MIN_CELLS * spacing;
+    const double length = c->domain.upper[k] - c->domain.lower[k], h = c->density.bandwidth[k];
+    const double least = MFG_BANDWIDTH_MIN_CELLS * (length / c->domain.cells[k]);
     PlaceOf(r, "density.bandwidth", k, place);
-    if (c->density.bandwidth[k] >= least) continue;
-    PetscCall(MFGConfigErrorsAdd(r->errors, place,
-                                 "density.bandwidth is %g, narrower than the grid can show: at "
-                                 "least %.1f cells = %g; take more, or more domain.cells",
-                                 c->density.bandwidth[k], MFG_BANDWIDTH_MIN_CELLS, least));
+    if (h >= least && h <= length) continue;
+    if (h < least)
+      PetscCall(MFGConfigErrorsAdd(r->errors, place,
+                                   "density.bandwidth is %g, narrower than the grid can show: at "
+                                   "least %.1f cells = %g; take more, or more domain.cells",
+                                   h, MFG_BANDWIDTH_MIN_CELLS, least));
+    else
+      PetscCall(MFGConfigErrorsAdd(r->errors, place,
+                                   "density.bandwidth is %g, wider than the axis is long: every "
+                                   "density would be flat; take at most %g",
+                                   h, length));
     break;
   }
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -58,6 +58,16 @@ static void FillTable(int order, int boxes, double spacing, double h, int radius
   }
 }
 
+/* A kernel wider than that makes every density flat; its reach in cells must be an int. */
+static double WidestKernel(const MFGBlock *b, int axis) {
+  return PetscMin(10 * (b->upper[axis] - b->lower[axis]), 1e8 * b->spacing[axis]);
+}
+
+static PetscBool CanBeBandwidth(const MFGBlock *b, int axis, double h) {
+  return (PetscBool)(h >= MFG_BANDWIDTH_MIN_CELLS * b->spacing[axis] * (1 - 1e-12) &&
+                     h <= WidestKernel(b, axis));
+}
+
 static PetscErrorCode CheckPlan(const MFGGrid *grid, int64_t agents, double tolerance, int levels,
                                 const double *bandwidth) {
   const MFGBlock *b = &grid->block;
@@ -70,11 +80,14 @@ static PetscErrorCode CheckPlan(const MFGGrid *grid, int64_t agents, double tole
   for (int n = 0; n < levels; n++)
     for (int k = 0; k < b->dim; k++) {
       const double h = bandwidth[n * b->dim + k], least = MFG_BANDWIDTH_MIN_CELLS * b->spacing[k];
-      PetscCheck(h >= least * (1 - 1e-12), grid->world, PETSC_ERR_ARG_OUTOFRANGE,
+      PetscCheck(CanBeBandwidth(b, k, h) || h < least, grid->world, PETSC_ERR_ARG_OUTOFRANGE,
+                 "bandwidth %g on axis %d at level %d is no number up to %g: take a smaller one", h,
+                 k, n, WidestKernel(b, k));
+      PetscCheck(CanBeBandwidth(b, k, h), grid->world, PETSC_ERR_ARG_OUTOFRANGE,
                  "bandwidth %g on axis %d at level %d is below %g cells (%g): the grid cannot show "
-                 "such a density; take a larger bandwidth, or at least %d cells on this axis",
+                 "such a density; take a larger bandwidth, or at least %.0f cells on this axis",
                  h, k, n, MFG_BANDWIDTH_MIN_CELLS, least,
-                 (int)ceil(MFG_BANDWIDTH_MIN_CELLS * (b->upper[k] - b->lower[k]) / h));
+                 ceil(MFG_BANDWIDTH_MIN_CELLS * (b->upper[k] - b->lower[k]) / h));
     }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -176,6 +189,12 @@ PetscErrorCode MFGDensityPlanCreateAs(const MFGGrid *grid, const MFGBackend *bac
   MFGDensityPlan p;
 
   PetscFunctionBeginUser;
+  for (int i = 0; i < levels * grid->block.dim; i++)
+    PetscCheck(CanBeBandwidth(&grid->block, i % grid->block.dim, bandwidth[i]), grid->world,
+               PETSC_ERR_FILE_READ,
+               "a density plan that was saved has the bandwidth %g on axis %d; take an older "
+               "checkpoint",
+               bandwidth[i], i % grid->block.dim);
   PetscCall(Start(grid, backend, method, agents, tolerance, levels, bandwidth, &p));
   for (int k = 0; k < MFG_MAX_DIM; k++)
     PetscCheck(shape->halvings[k] >= 0 &&

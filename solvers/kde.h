@@ -21,7 +21,8 @@ typedef enum { MFG_BANDWIDTH_SILVERMAN, MFG_BANDWIDTH_SCOTT, MFG_BANDWIDTH_FIXED
 typedef struct MFGDensityPlan_ *MFGDensityPlan;
 
 /* Collective on grid->world; one rank computes the tables, all get the same bits.
- * bandwidth[levels][dim] in units of length, each >= 0.7 cells (else an error with the remedy);
+ * bandwidth[levels][dim] in units of length, each from 0.7 cells to 10 lengths of its axis (else
+ * an error with the remedy);
  * tolerance relative to the largest density of a crowd: order p is the smallest with
  * r^p / sqrt(p!) < tolerance / 3, r = max width of a box / (2 h). One agent alone in the corner of
  * a box can reach d^(p/2) times the tolerance. Boxes and order are those of MFGDensityShape. */

@@ -48,14 +48,14 @@ PetscErrorCode MFGMarginalStatistics(const MFGBlock *b, const MFGMomentShape *sh
     const int boxes = b->cells[k] << shape->halvings[k];
     Sums *box, all = {0, 0, 0};
     int64_t total = 0;
+    for (int i = 0; i < boxes; i++) total += m[3 * i] >> shape->scale;
+    PetscCheck(total == agents, PETSC_COMM_SELF, PETSC_ERR_PLIB,
+               "the moments hold %lld agents instead of %lld", (long long)total, (long long)agents);
     PetscCall(PetscMalloc1(boxes, &box));
     for (int i = 0; i < boxes; i++, m += 3) {
       box[i] = BoxSums(i, m);
       all = (Sums){all.s0 + box[i].s0, all.s1 + box[i].s1, all.s2 + box[i].s2};
-      total += m[0] >> shape->scale;
     }
-    PetscCheck(total == agents, PETSC_COMM_SELF, PETSC_ERR_PLIB,
-               "the moments hold %lld agents instead of %lld", (long long)total, (long long)agents);
     double mean, variance;
     if (b->boundary[k][0] == MFG_BOUNDARY_PERIODIC)
       PeriodicCut(boxes, box, all, &mean, &variance);

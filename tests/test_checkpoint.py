@@ -289,6 +289,9 @@ def case_hostile(ranks, tmp):
         assert "bad.h5" in text and "take an older checkpoint" in text, (name, text)
         assert "PETSC ERROR" not in text and "fault of the program" not in text, (name, text)
         assert not (tmp / "x" / "result.h5").exists() and status(tmp / "x")["status"] == "failed", name
+    os.mkfifo(tmp / "pipe.h5")
+    text = run("torus_1d", tmp / "x", *SMALL_1D, ranks=ranks, expect=74, options=("--restart", str(tmp / "pipe.h5")))
+    assert "no plain file" in text, text
 
 
 def main():

@@ -565,6 +565,32 @@ static void PlanOnABoxAndAgentsByIds(void **state) {
   }
 }
 
+/* Kernels that the grid cannot show, and those whose reach in cells is no int, of an input and of a
+ * checkpoint. */
+static void BandwidthsOutOfRangeAreRefused(void **state) {
+  (void)state;
+  static const double bad[] = {0.1, 1e3, 1e12, 1e300, INFINITY, NAN, -1, 0};
+  const MFGMomentShape shape = {.order = 8};
+  const int radius[] = {1, 1};
+  const MFGBackend *backend;
+  MFGDensityPlan plan;
+  MFGGrid grid;
+  CreateGrid(PETSC_COMM_SELF, &boxes[0], &grid);
+  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  PetscCallVoid(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    const double h[] = {bad[i] * grid.block.spacing[0], bad[i] * grid.block.spacing[0]};
+    assert_int_equal(
+        MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_MOMENTS, 10, 1e-6, 2, h, &plan),
+        PETSC_ERR_ARG_OUTOFRANGE);
+    assert_int_equal(MFGDensityPlanCreateAs(&grid, backend, MFG_DENSITY_MOMENTS, 10, 1e-6, 2, h,
+                                            &shape, radius, &plan),
+                     PETSC_ERR_FILE_READ);
+  }
+  PetscCallVoid(PetscPopErrorHandler());
+  MFG_OK(MFGGridDestroy(&grid));
+}
+
 static const struct CMUnitTest tests[] = {cmocka_unit_test(DirectIsTheFormula),
                                           cmocka_unit_test(MomentsMeetTolerance),
                                           cmocka_unit_test(MomentsMeetToleranceInThreeDimensions),
@@ -572,6 +598,7 @@ static const struct CMUnitTest tests[] = {cmocka_unit_test(DirectIsTheFormula),
                                           cmocka_unit_test(LoneAgent),
                                           cmocka_unit_test(SameBitsForAnyBoxAndExtent),
                                           cmocka_unit_test(ShortExtentIsRefused),
+                                          cmocka_unit_test(BandwidthsOutOfRangeAreRefused),
                                           cmocka_unit_test(KernelDepositsTheDefinition),
                                           cmocka_unit_test(SameBitsForAnyVariant),
                                           cmocka_unit_test(PlanOnABoxAndAgentsByIds)};

@@ -1,7 +1,7 @@
 """Damaged and hostile variants of HDF5 files: in their bytes, and in what their objects say.
 
-`mutate(data, others, focus, rng)` is the one function for users: bytes of a file in, bytes of another out, the same
-for the same state of `rng`. `focus` names the objects that a reader looks up.
+`mutate(data, others, focus, rng)`, and `mutate_bytes` without `focus`, are for users: bytes of a file in, bytes of
+another out, the same for the same state of `rng`. `focus` names the objects that a reader looks up.
 """
 import os
 import tempfile
@@ -199,7 +199,7 @@ def change_attribute(f, pick, rng):
         return
     known = [n for n in sorted(item.attrs.keys()) if n not in ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST")]
     known = known or ["lower"]
-    numbers = [n for n in known if n in item.attrs and isinstance(item.attrs[n], np.float64)]
+    numbers = [n for n in known if n in item.attrs and isinstance(item.attrs[n], (np.float64, np.integer))]
     name = str(rng.choice(numbers if numbers and rng.integers(2) else known))
     kind = rng.integers(9)
     if kind == 0:
@@ -209,7 +209,9 @@ def change_attribute(f, pick, rng):
     values = [number, np.float32(1.5), np.array([number] * 3), np.int64(rng.integers(-3, 300)), "9.0", "a\x1b[2Jb" * 300,
               np.bytes_(b"\xff\xfe" * 10), h5py.Empty("f8"), np.zeros((2, 0)), np.array((1, 2.0), [("a", "i4"), ("b", "f8")]),
               np.array(["x", "y"], dtype=h5py.string_dtype())]
-    value = values[rng.integers(len(values))] if kind < 6 else number
+    value = values[rng.integers(len(values))] if kind < 4 else number
+    if kind > 3 and isinstance(item.attrs.get(name), np.integer):
+        value = np.int64(rng.integers(-2, 12) if rng.integers(2) else LENGTHS[rng.integers(len(LENGTHS) - 2)])
     item.attrs.create(name, value)
 
 
@@ -273,12 +275,18 @@ def of_objects(data, focus, rng):
             return bytearray(f.read())
 
 
+def mutate_bytes(data, others, rng):
+    changed = bytearray(data)
+    while changed == data:
+        for _ in range(rng.integers(1, 4)):
+            if changed:
+                BYTES[rng.integers(len(BYTES))](changed, others, rng)
+    return bytes(changed)
+
+
 def mutate(data, others, focus, rng):
     """Half of the variants change objects, half bytes, some of them both."""
     kind = rng.integers(8)
-    data = of_objects(data, focus, rng) if kind < 4 else bytearray(data)
-    if kind > 2:
-        for _ in range(rng.integers(1, 4)):
-            if data:
-                BYTES[rng.integers(len(BYTES))](data, others, rng)
-    return bytes(data)
+    if kind < 4:
+        data = bytes(of_objects(data, focus, rng))
+    return mutate_bytes(data, others, rng) if kind > 2 else data

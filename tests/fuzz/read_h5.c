@@ -1,10 +1,12 @@
-/* Reads HDF5 files of strangers: read_h5 flow|field FILE...
+/* Reads HDF5 files of strangers: read_h5 flow|field FILE... or read_h5 checkpoint CASE FILE...
  *
  * flow: as the first guess of an equilibrium, on grids of one, two and three dimensions. field: the
  * datasets /m0, /steady and /flow as functions of a game in one, two and three dimensions.
- * Promised of any file: a flow of mass 1 at every level or one message, no PETSc error, and nothing
- * of HDF5 left open. Prints the name of each file first, and where it was when a signal ended it.
- */
+ * checkpoint: of the run of CASE, which goes on for one piece of its work; a file whose name does
+ * not begin with raw is given a valid digest before. Promised of any file: a flow of mass 1 at
+ * every level, a run that goes on (but of no raw file), or one message; no other PETSc error, and
+ * nothing of HDF5 left open. Prints the name of each file first, and where it was when a signal
+ * ended it. */
 #include "tests/fuzz/fuzz.h"
 
 #include <execinfo.h>
@@ -14,11 +16,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "app/checkpoint_parts.h"
+#include "app/digest.h"
+#include "app/exit_code.h"
 #include "app/fields.h"
 #include "app/output.h"
+#include "app/problem.h"
+#include "app/progress.h"
+#include "solvers/anderson.h"
 
 #define STEPS 3
 #define MAX_SECONDS 10       /* of the processor, for one file */
@@ -103,24 +112,105 @@ static int Limit(void) {
 #endif
 }
 
-int main(int argc, char **argv) {
-  const PetscBool flow = (PetscBool)(argc > 1 && !strcmp(argv[1], "flow"));
+/* Rank 0's text before the HDF5 file, with the digest of what is there now. */
+static void Seal(const char *file) {
+  char block[MFG_CHECKPOINT_BLOCK];
+  uint64_t digest;
+  struct stat about;
+  int reason;
+  FILE *f = fopen(file, "r+b");
+  MFG_PROMISE(f && !stat(file, &about), "%s cannot be opened", file);
+  if (about.st_size > MFG_CHECKPOINT_BLOCK) {
+    MFG_PROMISE(!MFGFileDigest(PETSC_COMM_SELF, file, MFG_CHECKPOINT_BLOCK, about.st_size, &digest,
+                               &reason) &&
+                    !reason,
+                "%s has no digest", file);
+    MFGCheckpointBlock(MFG_CHECKPOINT_LAYOUT, about.st_size, digest, block);
+    MFG_PROMISE(fwrite(block, 1, sizeof block, f) == sizeof block, "%s cannot be sealed", file);
+  }
+  (void)fclose(f);
+}
+
+static PetscErrorCode StopAtOnce(void *context, MFGPiece piece, int64_t work, PetscBool *save,
+                                 PetscBool *stop) {
+  (void)context, (void)piece, (void)work, (void)save;
+  *stop = PETSC_TRUE;
+  return PETSC_SUCCESS;
+}
+
+/* As app/run.c does it; what an error leaves behind is left to the process. */
+static PetscErrorCode GoOn(const MFGProblem *p, MFGCheckpointSource *source) {
+  const MFGStageCallbacks callbacks = {
+      .decide = StopAtOnce, .restore = MFGCheckpointRestore, .context = source};
+  const int most = p->config->equilibrium.max_iterations + MFG_MAX_FACTORS + 1;
+  MFGConfigErrors errors = {0};
+  MFGProgress progress;
+  MFGSolution s;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGSolutionCreate(p, PETSC_FALSE, &s, &errors));
+  PetscCall(MFGProgressCreate(PETSC_COMM_SELF, &p->spec, &progress));
+  PetscCall(MFGProgressRestore(&progress, most, MFGCheckpointRestore, source));
+  PetscCall(MFGProblemSolve(p, &callbacks, &s));
+  printf("goes on: %s\n", s.outcome.message);
+  PetscCall(MFGSolutionDestroy(&s));
+  PetscCall(MFGProgressDestroy(&progress));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static void ReadCheckpoint(const MFGProblem *p, const char *file) {
+  const PetscBool raw = (PetscBool)!strncmp(strrchr(file, '/') + 1, "raw", 3);
+  MFGConfigErrors errors = {0};
+  MFGCheckpointSource source = {.file = -1};
+  MFGErrorRecord record;
+  PetscBool found = PETSC_FALSE;
+
+  if (!raw) Seal(file);
+  MFG_PROMISE(!MFGErrorHandlerPush(&record), "a PETSc error");
+  PetscErrorCode code = MFGCheckpointFind(&p->grid, p->config, file, &found, &source, &errors);
+  MFG_PROMISE(!found || !raw, "a damaged checkpoint is taken");
+  if (found) code = GoOn(p, &source);
+  (void)MFGCheckpointSourceClose(&source);
+  (void)PetscPopErrorHandler();
+  if (errors.text) fputs(errors.text, stdout);
+  if (code) printf("%s: error: %s\n", file, record.message);
+  MFG_PROMISE(!code || code == PETSC_ERR_FILE_READ, "%s\n%s", record.message, record.trace);
+  MFG_PROMISE(found || code || errors.count, "no message");
+  MFG_PROMISE(!MFGConfigErrorsDestroy(&errors), "a PETSc error");
+}
+
+/* The input and its problem live as long as the process. */
+static void OpenCase(const char *path, MFGProblem *p) {
+  MFGConfigErrors errors;
+  MFGConfig *config;
+  MFG_PROMISE(!MFGAndersonRegister() &&
+                  !MFGConfigRead(PETSC_COMM_SELF, path, 0, NULL, &config, &errors) && config &&
+                  !MFGProblemCreate(PETSC_COMM_SELF, config, p, &errors) && !errors.count,
+              "%s is no valid case", path);
+}
+
+static void Try(const char *kind, const MFGProblem *p, const char *file) {
   const struct itimerval limit = {.it_value.tv_sec = MAX_SECONDS};
+  printf("%s\n", file);
+  fflush(stdout);
+  (void)setitimer(ITIMER_PROF, &limit, NULL);
+  for (int dim = 1; dim <= MFG_MAX_DIM; dim++) {
+    if (!strcmp(kind, "flow")) ReadFlow(file, dim);
+    if (!strcmp(kind, "field")) ReadField(file, dim);
+  }
+  if (!strcmp(kind, "checkpoint")) ReadCheckpoint(p, file);
+  const ssize_t open = H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL);
+  MFG_PROMISE(open == 0, "%zd objects left open", open);
+}
+
+int main(int argc, char **argv) {
+  const PetscBool checkpoint = (PetscBool)(argc > 1 && !strcmp(argv[1], "checkpoint"));
+  MFGProblem problem;
   int none = 1;
 
-  if (argc < 3 || (!flow && strcmp(argv[1], "field"))) return 64;
+  if (argc < 3) return MFG_EXIT_USAGE;
   if (PetscInitialize(&none, &argv, NULL, NULL) || Limit()) return 1;
-  for (int i = 2; i < argc; i++) {
-    printf("%s\n", argv[i]);
-    fflush(stdout);
-    (void)setitimer(ITIMER_PROF, &limit, NULL);
-    for (int dim = 1; dim <= MFG_MAX_DIM; dim++)
-      if (flow)
-        ReadFlow(argv[i], dim);
-      else
-        ReadField(argv[i], dim);
-    const ssize_t open = H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL);
-    MFG_PROMISE(open == 0, "%zd objects left open", open);
-  }
+  if (checkpoint) OpenCase(argv[2], &problem);
+  for (int i = 2 + checkpoint; i < argc; i++) Try(argv[1], &problem, argv[i]);
   return PetscFinalize() ? 1 : 0;
 }
