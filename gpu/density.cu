@@ -1,6 +1,7 @@
 /* Densities. The separable convolution goes axis by axis, x first; every sum is taken by one thread
  * in the order of the CPU: power, box, distance. Entry e of an axis stands for cell start - radius
- * + e of the box, wherever its moments are: cells that are images of one are convolved each. */
+ * + e of the box; its moments, or those that it is an image of, are at a position along the axis.
+ */
 #include "gpu/kernels.h"
 #include "gpu/launch.h"
 #include "gpu/threads.h"
@@ -9,11 +10,13 @@
 #define OUTPUTS 4
 #define TILE_THREADS 64
 #define ACROSS_THREADS 128
+/* Bytes of shared memory of a block, where one source of its sums needs no more. */
+#define SHARED_BYTES 24576
 /* Bytes of what the passes along x leave for those along y, and sets of it at a time. */
 #define PLANES_BYTES ((int64_t)128 << 20)
 #define SETS_MOST 1024
 
-/* A set: the boxes with one place along z. Sets are numbered z entry after z entry. */
+/* A set: the boxes with one place along z. Sets are numbered z position after z position. */
 typedef struct {
   MFGBlock block;
   MFGExtent extent;
@@ -22,9 +25,32 @@ typedef struct {
   int rows;            /* pairs (l, m) of powers of y and z */
   int radius[MFG_MAX_DIM], boxes[MFG_MAX_DIM];
   int reached[MFG_MAX_DIM]; /* entries: cells of the box and the radius on each side */
+  /* The positions of the entries lie from `lowest` on; so many. */
+  int lowest[MFG_MAX_DIM], positions[MFG_MAX_DIM];
   const double *weights[MFG_MAX_DIM];
   int64_t sets;
 } Plan;
+
+/* Where the moments of an entry are along its axis; MFGMomentPosition, quickly where there is no
+ * image. */
+MFG_HD int PositionOf(const Plan *p, int axis, int entry, int *mirrored) {
+  const int cell = p->block.start[axis] - p->radius[axis] + entry;
+  *mirrored = 0;
+  return (unsigned)cell < (unsigned)p->block.cells[axis]
+             ? cell - p->extent.start[axis]
+             : MFGMomentPosition(&p->block, &p->extent, axis, cell, mirrored);
+}
+
+static void FindPositions(Plan *p, int axis) {
+  int mirrored, highest = 0;
+  p->lowest[axis] = p->extent.count[axis] - 1;
+  for (int e = 0; e < p->reached[axis]; e++) {
+    const int position = PositionOf(p, axis, e, &mirrored);
+    if (position < p->lowest[axis]) p->lowest[axis] = position;
+    if (position > highest) highest = position;
+  }
+  p->positions[axis] = highest - p->lowest[axis] + 1;
+}
 
 static Plan PlanOf(const MFGConvolution *job) {
   Plan p = {};
@@ -42,15 +68,16 @@ static Plan PlanOf(const MFGConvolution *job) {
     p.boxes[k] = 1 << job->shape.halvings[k];
     p.reached[k] = job->block.count[k] + 2 * p.radius[k];
     p.weights[k] = job->weights[k];
+    FindPositions(&p, k);
   }
-  p.sets = (int64_t)p.reached[2] * p.boxes[2];
+  p.sets = (int64_t)p.positions[2] * p.boxes[2];
   return p;
 }
 
-/* Numbers of a set after the passes along x, [y entry][y box][row (l, m)][x], and after those along
- * y, [m][y][x]. */
+/* Numbers of a set after the passes along x, [y position][y box][row (l, m)][x], and after those
+ * along y, [m][y][x]. */
 static int64_t PlaneSize(const Plan *p) {
-  return (int64_t)p->reached[1] * p->boxes[1] * p->rows * p->block.count[0];
+  return (int64_t)p->positions[1] * p->boxes[1] * p->rows * p->block.count[0];
 }
 
 static int64_t PartialSize(const Plan *p) {
@@ -69,20 +96,15 @@ int64_t MFGConvolveWork(const MFGConvolution *job) {
   return 8 * (SetsAtATime(&p) * PlaneSize(&p) + (p.dim > 2 ? p.sets * PartialSize(&p) : 0));
 }
 
-/* Where the moments of an entry are along its axis; MFGMomentPosition, quickly where there is no
- * image. */
-static __device__ int PositionOf(const Plan &p, int axis, int entry, int *mirrored) {
-  const int cell = p.block.start[axis] - p.radius[axis] + entry;
-  *mirrored = 0;
-  return (unsigned)cell < (unsigned)p.block.cells[axis]
-             ? cell - p.extent.start[axis]
-             : MFGMomentPosition(&p.block, &p.extent, axis, cell, mirrored);
-}
-
 /* The values of a tile are stored by their number modulo OUTPUTS: threads that read every
  * OUTPUTS-th one do not meet in a bank. */
 static __device__ int Stored(int entry, int pitch) {
   return entry % OUTPUTS * pitch + entry / OUTPUTS;
+}
+
+/* Entries of a tile over OUTPUTS, rounded up. */
+MFG_HD int PitchOf(int threads, int radius) {
+  return threads + (2 * radius + OUTPUTS - 1) / OUTPUTS;
 }
 
 /* sum += weight[j] value(entry i + 2 radius - j) over j = 0 .. 2 radius for OUTPUTS cells i. */
@@ -102,55 +124,73 @@ static __device__ void AddTile(int radius, const double *weight, const double *v
   }
 }
 
-/* Along x, of the sets from `set` on. A block has one row (l, m), blockIdx.y, and of blockIdx.x a
- * tile of cells and a row of boxes. In a mirror boxes stand in reverse order and odd powers change
- * sign. */
-static __global__ void __launch_bounds__(TILE_THREADS)
-    ConvolveXKernel(const Plan p, const int64_t *moments, int64_t set, int tiles, double *out) {
-  MFG_DYNAMIC_SHARED(double, value);
-  const int radius = p.radius[0], boxes = p.boxes[0], columns = p.block.count[0];
-  const int threads = blockDim.x, tile = OUTPUTS * threads, pitch = threads + radius / 2 + 1;
-  const int first = blockIdx.x % tiles * tile, mine = first + OUTPUTS * threadIdx.x;
-  double *weight = value + OUTPUTS * pitch, sum[OUTPUTS] = {0, 0, 0, 0};
-  const int64_t line = blockIdx.x / tiles, y_place = line / p.boxes[1];
-  const int y_box = (int)(line % p.boxes[1]), y = (int)(y_place % p.reached[1]);
-  set += y_place / p.reached[1];
-  const int z_box = (int)(set % p.boxes[2]), z = (int)(set / p.boxes[2]);
-  int l = blockIdx.y, m = 0, mirrored;
-  while (l >= p.order - m) l -= p.order - m++;
-  const int64_t plane = PositionOf(p, 2, z, &mirrored),
-                row = (plane * p.extent.count[1] + PositionOf(p, 1, y, &mirrored)) *
-                      p.extent.count[0];
-  moments += (z_box * p.boxes[1] + y_box) * boxes * p.terms + MFGMomentPlane(p.order, m) +
-             MFGMomentRow(p.order - m, l);
+/* A line of boxes along x: where it is, and its first number of row (l, m). */
+typedef struct {
+  const int64_t *moments;
+  int l, m;
+} Line;
 
-  for (int k = 0; k < p.order - l - m; k++)
-    for (int s = 0; s < boxes; s++) {
-      __syncthreads();
-      for (int e = threadIdx.x; e < tile + 2 * radius; e += threads) {
-        double v = 0;
-        if (first + e < p.reached[0]) {
-          const int64_t cell = row + PositionOf(p, 0, first + e, &mirrored);
-          const int box = mirrored ? boxes - 1 - s : s;
-          v = (double)moments[cell * p.numbers + box * p.terms + k];
-          v *= mirrored & k ? -p.unit : p.unit;
-        }
-        value[Stored(e, pitch)] = v;
-      }
-      for (int j = threadIdx.x; j <= 2 * radius; j += threads)
-        weight[j] = p.weights[0][(k * boxes + s) * (2 * radius + 1) + j];
-      __syncthreads();
-      if (mine < columns) AddTile(radius, weight, value, pitch, sum);
-    }
+/* Line `line` of the sets from `set` on, row (l, m) number `row`. */
+static __device__ Line LineOf(const Plan &p, const int64_t *moments, int64_t set, int64_t line,
+                              int row) {
+  const int y_box = (int)(line % p.boxes[1]), y = (int)(line / p.boxes[1] % p.positions[1]);
+  set += line / p.boxes[1] / p.positions[1];
+  const int z_box = (int)(set % p.boxes[2]), z = (int)(set / p.boxes[2]);
+  Line a = {moments, row, 0};
+  while (a.l >= p.order - a.m) a.l -= p.order - a.m++;
+  a.moments += ((int64_t)(p.lowest[2] + z) * p.extent.count[1] + p.lowest[1] + y) *
+                   p.extent.count[0] * p.numbers +
+               (int64_t)(z_box * p.boxes[1] + y_box) * p.boxes[0] * p.terms +
+               MFGMomentPlane(p.order, a.m) + MFGMomentRow(p.order - a.m, a.l);
+  return a;
+}
+
+/* Term k of box s at an entry of the line. In a mirror boxes stand in reverse order and odd powers
+ * change sign. */
+static __device__ double ValueAt(const Plan &p, const Line &a, int entry, int s, int k) {
+  int mirrored;
+  const int64_t cell = PositionOf(&p, 0, entry, &mirrored);
+  const int box = mirrored ? p.boxes[0] - 1 - s : s;
+  const double v = (double)a.moments[cell * p.numbers + box * p.terms + k];
+  return v * (mirrored & k ? -p.unit : p.unit);
+}
+
+/* Along x, of the sets from `set` on. The threads with one threadIdx.y have a tile of cells of one
+ * line; blockIdx.y is the row (l, m). Values of `batch` terms and boxes at a time are in shared
+ * memory. */
+static __global__ void __launch_bounds__(TILE_THREADS, 12)
+    ConvolveXKernel(const Plan p, const int64_t *moments, int64_t set, int64_t lines, int tiles,
+                    int batch, double *out) {
+  MFG_DYNAMIC_SHARED(double, values);
+  const int radius = p.radius[0], columns = p.block.count[0], width = 2 * radius + 1;
+  const int tile = OUTPUTS * blockDim.x, pitch = PitchOf(blockDim.x, radius);
+  const int first = blockIdx.x % tiles * tile, mine = first + OUTPUTS * threadIdx.x;
+  const int64_t line = (int64_t)(blockIdx.x / tiles) * blockDim.y + threadIdx.y;
+  const bool used = line < lines;
+  const Line a = LineOf(p, moments, set, used ? line : 0, blockIdx.y);
+  const int sources = (p.order - a.l - a.m) * p.boxes[0];
+  double sum[OUTPUTS] = {0, 0, 0, 0}, *value = values + threadIdx.y * batch * OUTPUTS * pitch;
+
+  for (int begin = 0; begin < sources; begin += batch) {
+    const int end = begin + batch < sources ? begin + batch : sources;
+    __syncthreads();
+    for (int e = threadIdx.x; e < tile + 2 * radius && used; e += blockDim.x)
+      for (int q = begin; q < end; q++)
+        value[(q - begin) * OUTPUTS * pitch + Stored(e, pitch)] =
+            first + e < p.reached[0] ? ValueAt(p, a, first + e, q % p.boxes[0], q / p.boxes[0]) : 0;
+    __syncthreads();
+    for (int q = begin; q < end && used && mine < columns; q++)
+      AddTile(radius, p.weights[0] + q * width, value + (q - begin) * OUTPUTS * pitch, pitch, sum);
+  }
   out += (line * p.rows + blockIdx.y) * columns;
 #pragma unroll
   for (int o = 0; o < OUTPUTS; o++)
-    if (mine + o < columns) out[mine + o] = p.dim == 1 ? sum[o] / p.agents : sum[o];
+    if (used && mine + o < columns) out[mine + o] = p.dim == 1 ? sum[o] / p.agents : sum[o];
 }
 
-/* Of y or z: where the values of an entry, a box and a power are. */
+/* Of y or z: where the values of a position, a box and a power are. */
 typedef struct {
-  int64_t by_entry, by_box, by_power;
+  int64_t by_position, by_box, by_power;
 } Layout;
 
 /* Along y or z, `powers` of them, for OUTPUTS cells in a row of one column. */
@@ -169,9 +209,9 @@ static __device__ void AddAcross(const Plan &p, const int axis, int powers, cons
         v[0] = 0;
         if (entry < p.reached[axis]) {
           int mirrored;
-          PositionOf(p, axis, entry, &mirrored);
+          const int position = PositionOf(&p, axis, entry, &mirrored) - p.lowest[axis];
           const int box = mirrored ? boxes - 1 - s : s;
-          v[0] = in[entry * a.by_entry + box * a.by_box + l * a.by_power];
+          v[0] = in[position * a.by_position + box * a.by_box + l * a.by_power];
           if (mirrored & l) v[0] = -v[0];
         }
         if (j < 0) continue;
@@ -190,7 +230,7 @@ static __global__ void __launch_bounds__(ACROSS_THREADS)
   double sum[OUTPUTS] = {0, 0, 0, 0};
 
   if (i >= columns) return;
-  in += blockIdx.z / planes * (p.reached[1] * a.by_entry) +
+  in += blockIdx.z / planes * (p.positions[1] * a.by_position) +
         (int64_t)MFGMomentRow(p.order, m) * columns + i;
   AddAcross(p, 1, p.order - m, a, in, cell, sum);
   out += ((int64_t)blockIdx.z * p.block.count[1] + cell) * columns + i;
@@ -219,17 +259,20 @@ static __global__ void __launch_bounds__(ACROSS_THREADS)
 /* Along x, for `sets` sets. */
 static cudaError_t LaunchX(const Plan *p, const int64_t *moments, int64_t set, int64_t sets,
                            double *out, const MFGDevice *device) {
-  const int threads =
-      p->block.count[0] > OUTPUTS * TILE_THREADS / 2 ? TILE_THREADS : TILE_THREADS / 2;
-  const int tile = OUTPUTS * threads, tiles = (p->block.count[0] + tile - 1) / tile;
-  const int64_t lines = sets * p->reached[1] * p->boxes[1];
-  const size_t shared =
-      8 * (OUTPUTS * (threads + p->radius[0] / 2 + 1) + 2 * (size_t)p->radius[0] + 1);
+  int along = TILE_THREADS;
+  while (along > 1 && OUTPUTS * along / 2 >= p->block.count[0]) along /= 2;
+  const int across = TILE_THREADS / along, tile = OUTPUTS * along;
+  const int tiles = (p->block.count[0] + tile - 1) / tile, sources = p->order * p->boxes[0];
+  const int64_t lines = sets * p->positions[1] * p->boxes[1];
+  const int64_t one = 8 * (int64_t)across * OUTPUTS * PitchOf(along, p->radius[0]);
+  const int fit = (int)(SHARED_BYTES / one), batch = fit < 1 ? 1 : fit < sources ? fit : sources;
   const cudaError_t error = cudaFuncSetAttribute(
-      ConvolveXKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+      ConvolveXKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(one * batch));
   if (error) return error;
-  return MFGLaunch(ConvolveXKernel, dim3((unsigned)(lines * tiles), (unsigned)p->rows), threads,
-                   shared, device->stream, *p, moments, set, tiles, out);
+  return MFGLaunch(ConvolveXKernel,
+                   dim3((unsigned)((lines + across - 1) / across * tiles), (unsigned)p->rows),
+                   dim3((unsigned)along, (unsigned)across), (size_t)(one * batch), device->stream,
+                   *p, moments, set, lines, tiles, batch, out);
 }
 
 static unsigned Ceiling(int64_t n, int by) {
@@ -265,17 +308,18 @@ cudaError_t MFGLaunchConvolve(const MFGConvolution *job, const int64_t *moments,
 
 typedef struct {
   const double *position[MFG_MAX_DIM];
-  double bandwidth[MFG_MAX_DIM];
-  double norm;
+  double bandwidth[MFG_MAX_DIM], inverse[MFG_MAX_DIM], norm;
+  int images[MFG_MAX_DIM];
 } Crowd;
 
 /* Kernel of one agent and of its images along an axis at cell i. */
-static __device__ double AxisKernel(const MFGBlock &b, int axis, double h, double position, int i) {
-  const int images = MFGKernelImages(&b, axis, h);
+static __device__ double AxisKernel(const MFGBlock &b, const Crowd &crowd, int axis, int64_t agent,
+                                    int i) {
+  const double position = crowd.position[axis][agent], h = crowd.bandwidth[axis];
   double sum = 0, at;
-  for (int q = 0; q < images; q++)
-    if (MFGKernelImage(&b, axis, h, position, q, &at))
-      sum += MFGKernelValue(b.lower[axis], b.spacing[axis], 1 / h, at, i);
+  for (int q = 0; q < crowd.images[axis]; q++)
+    if (MFGKernelImage(&b, axis, h, crowd.images[axis], q, position, &at))
+      sum += MFGKernelValue(b.lower[axis], b.spacing[axis], crowd.inverse[axis], at, i);
   return sum;
 }
 
@@ -287,11 +331,9 @@ static __global__ void DirectKernel(const MFGBlock b, const Crowd crowd, int64_t
     const int z = (int)(cell / b.count[0] / b.count[1]) + b.start[2];
     double sum = 0;
     for (int64_t p = 0; p < count; p++) {
-      const double ky =
-          b.dim > 1 ? AxisKernel(b, 1, crowd.bandwidth[1], crowd.position[1][p], y) : 1;
-      const double kz =
-          b.dim > 2 ? AxisKernel(b, 2, crowd.bandwidth[2], crowd.position[2][p], z) : 1;
-      sum += ky * kz * AxisKernel(b, 0, crowd.bandwidth[0], crowd.position[0][p], x);
+      const double ky = b.dim > 1 ? AxisKernel(b, crowd, 1, p, y) : 1;
+      const double kz = b.dim > 2 ? AxisKernel(b, crowd, 2, p, z) : 1;
+      sum += ky * kz * AxisKernel(b, crowd, 0, p, x);
     }
     density[cell] = sum * crowd.norm;
   }
@@ -306,6 +348,8 @@ cudaError_t MFGLaunchDirect(const MFGBlock *block, int64_t count, const double *
   for (int k = 0; k < block->dim; k++) {
     crowd.position[k] = position[k];
     crowd.bandwidth[k] = bandwidth[k];
+    crowd.inverse[k] = 1 / bandwidth[k];
+    crowd.images[k] = MFGKernelImages(block, k, bandwidth[k]);
   }
   return MFGLaunch(DirectKernel, MFGBlocksFor(device, owned, TILE_THREADS), TILE_THREADS, 0,
                    device->stream, *block, crowd, count, density);

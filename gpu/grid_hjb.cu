@@ -162,14 +162,10 @@ static __global__ void CouplingKernel(const MFGCoupling f, int64_t n, const doub
 #define LAUNCH(kernel, step, device, ...)                                                          \
   do {                                                                                             \
     const int64_t cells_ = MFGBlockOwned(&(step)->block);                                          \
-    const unsigned blocks_ = MFGBlocksFor(device, cells_, MFG_THREADS);                            \
-    const Step s_ = StepOf(step);                                                                  \
     if (!cells_) return cudaSuccess;                                                               \
-    if ((step)->block.dim == 1)                                                                    \
-      return MFGLaunch(kernel<1>, blocks_, MFG_THREADS, 0, (device)->stream, s_, __VA_ARGS__);     \
-    if ((step)->block.dim == 2)                                                                    \
-      return MFGLaunch(kernel<2>, blocks_, MFG_THREADS, 0, (device)->stream, s_, __VA_ARGS__);     \
-    return MFGLaunch(kernel<3>, blocks_, MFG_THREADS, 0, (device)->stream, s_, __VA_ARGS__);       \
+    return MFGLaunch(MFG_KERNEL_OF_DIM(kernel, (step)->block.dim),                                 \
+                     MFGBlocksFor(device, cells_, MFG_THREADS), MFG_THREADS, 0, (device)->stream,  \
+                     StepOf(step), __VA_ARGS__);                                                   \
   } while (0)
 
 cudaError_t MFGLaunchHJBResidual(const MFGHJBStep *step, const double *u, double *residual,

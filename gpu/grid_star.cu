@@ -173,13 +173,9 @@ static __global__ void CoarsenKernel(const Level l, const MFGStarTransfer t, con
 /* Starts the kernel of a dimension on so many cells. */
 #define LAUNCH(kernel, dim, cells, device, ...)                                                    \
   do {                                                                                             \
-    const unsigned blocks_ = MFGBlocksFor(device, cells, MFG_THREADS);                             \
     if (!(cells)) return cudaSuccess;                                                              \
-    if ((dim) == 1)                                                                                \
-      return MFGLaunch(kernel<1>, blocks_, MFG_THREADS, 0, (device)->stream, __VA_ARGS__);         \
-    if ((dim) == 2)                                                                                \
-      return MFGLaunch(kernel<2>, blocks_, MFG_THREADS, 0, (device)->stream, __VA_ARGS__);         \
-    return MFGLaunch(kernel<3>, blocks_, MFG_THREADS, 0, (device)->stream, __VA_ARGS__);           \
+    return MFGLaunch(MFG_KERNEL_OF_DIM(kernel, dim), MFGBlocksFor(device, cells, MFG_THREADS),     \
+                     MFG_THREADS, 0, (device)->stream, __VA_ARGS__);                               \
   } while (0)
 
 cudaError_t MFGLaunchStarSmooth(const MFGStarLevel *level, float weight, const float *b,

@@ -10,6 +10,10 @@
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                        \
        i += (int64_t)gridDim.x * blockDim.x)
 
+/* The instance of a kernel template for a number of dimensions that the compiler knows: loops over
+ * them leave nothing in local memory. */
+#define MFG_KERNEL_OF_DIM(kernel, dim) ((dim) == 1 ? kernel<1> : (dim) == 2 ? kernel<2> : kernel<3>)
+
 /* Blocks of `threads` for n elements: a few for each multiprocessor at most. */
 static inline unsigned MFGBlocksFor(const MFGDevice *device, int64_t n, int threads) {
   const int64_t most = (int64_t)device->multiprocessors * 16, blocks = (n + threads - 1) / threads;

@@ -63,11 +63,12 @@ cudaError_t MFGLaunchCopySlab(const MFGSlab *slab, void *fields, void *buffer, i
 
 /* ---- departure ---- */
 
+template <int dim>
 static __global__ void RecordLeaversKernel(const MFGTransit t, const Axes axes,
                                            const MFGAgentRange agents, const int64_t *leavers) {
-  const int words = t.box.dim + 1;
+  const int words = dim + 1;
   MFG_FOR_EACH(j, Least(leavers[0], t.capacity))
-  MFGAgentToRecord(&agents, axes.axis, t.box.dim, leavers[1 + j], t.record + j * words);
+  MFGAgentToRecord(&agents, axes.axis, dim, leavers[1 + j], t.record + j * words);
 }
 
 /* Leavers of the ascending list that are below `place`. */
@@ -84,6 +85,7 @@ static __device__ int64_t LeaversBelow(const int64_t *leavers, int64_t place) {
 }
 
 /* Of those beyond the agents that will be left, the k-th that stays takes the place of leaver k. */
+template <int dim>
 static __global__ void FillPlacesKernel(const MFGTransit t, const Axes axes,
                                         const MFGAgentRange agents, const int64_t *leavers) {
   const int64_t left = t.traffic->here[1] - leavers[0], holes = LeaversBelow(leavers, left);
@@ -99,8 +101,8 @@ static __global__ void FillPlacesKernel(const MFGTransit t, const Axes axes,
       else
         high = c;
     }
-    MFGAgentToRecord(&agents, axes.axis, t.box.dim, left + k + low, record);
-    MFGAgentFromRecord(&agents, axes.axis, t.box.dim, leavers[1 + k], record);
+    MFGAgentToRecord(&agents, axes.axis, dim, left + k + low, record);
+    MFGAgentFromRecord(&agents, axes.axis, dim, leavers[1 + k], record);
   }
 }
 
@@ -114,11 +116,13 @@ static __global__ void DepartedKernel(const MFGTransit t, const int64_t *leavers
 cudaError_t MFGLaunchDepart(const MFGTransit *transit, const MFGAgentRange *agents,
                             const int64_t *leavers, const MFGDevice *device) {
   const Axes axes = AxesOf(transit);
-  cudaError_t error = MFGLaunch(RecordLeaversKernel, BlocksOf(transit, device), MFG_THREADS, 0,
-                                device->stream, *transit, axes, *agents, leavers);
+  cudaError_t error =
+      MFGLaunch(MFG_KERNEL_OF_DIM(RecordLeaversKernel, transit->box.dim), BlocksOf(transit, device),
+                MFG_THREADS, 0, device->stream, *transit, axes, *agents, leavers);
   if (!error)
-    error = MFGLaunch(FillPlacesKernel, BlocksOf(transit, device), MFG_THREADS, 0, device->stream,
-                      *transit, axes, *agents, leavers);
+    error =
+        MFGLaunch(MFG_KERNEL_OF_DIM(FillPlacesKernel, transit->box.dim), BlocksOf(transit, device),
+                  MFG_THREADS, 0, device->stream, *transit, axes, *agents, leavers);
   if (!error) error = MFGLaunch(DepartedKernel, 1, 1, 0, device->stream, *transit, leavers);
   return error;
 }
@@ -151,6 +155,7 @@ static __global__ void PackKernel(const MFGTransit t, int axis, const Messages o
     const double *record = t.record + i * words;
     const int way = i < travelling ? MFGRecordWay(&t, axis, record) : 2;
     double *place = NULL;
+#pragma unroll
     for (int w = -1; w <= 1; w++) {
       const int64_t at = TakePlace(way == w, &counters[w < 0 ? 0 : w > 0 ? 1 : 2]);
       if (way != w) continue;
@@ -250,11 +255,12 @@ static __device__ int64_t RoomHere(const MFGTransit &t, int64_t room) {
   return Least(t.traffic->travelling, room - t.traffic->here[1]);
 }
 
+template <int dim>
 static __global__ void ArriveKernel(const MFGTransit t, const Axes axes,
                                     const MFGAgentRange agents) {
   const int64_t here = t.traffic->here[1];
   MFG_FOR_EACH(i, RoomHere(t, agents.count))
-  MFGAgentFromRecord(&agents, axes.axis, t.box.dim, here + i, t.record + i * (t.box.dim + 1));
+  MFGAgentFromRecord(&agents, axes.axis, dim, here + i, t.record + i * (dim + 1));
 }
 
 static __global__ void ArrivedKernel(const MFGTransit t, int64_t room) {
@@ -268,8 +274,9 @@ static __global__ void ArrivedKernel(const MFGTransit t, int64_t room) {
 cudaError_t MFGLaunchArrive(const MFGTransit *transit, const MFGAgentRange *agents,
                             const MFGDevice *device) {
   const Axes axes = AxesOf(transit);
-  const cudaError_t error = MFGLaunch(ArriveKernel, BlocksOf(transit, device), MFG_THREADS, 0,
-                                      device->stream, *transit, axes, *agents);
+  const cudaError_t error =
+      MFGLaunch(MFG_KERNEL_OF_DIM(ArriveKernel, transit->box.dim), BlocksOf(transit, device),
+                MFG_THREADS, 0, device->stream, *transit, axes, *agents);
   if (error) return error;
   return MFGLaunch(ArrivedKernel, 1, 1, 0, device->stream, *transit, agents->count);
 }

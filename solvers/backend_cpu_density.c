@@ -296,7 +296,7 @@ static void AxisKernel(const MFGBlock *b, int axis, double h, double position, d
   for (int i = 0; i < b->count[axis]; i++) value[i] = 0;
   for (int q = 0; q < images; q++) {
     double at;
-    if (MFGKernelImage(b, axis, h, position, q, &at)) AddKernel(b, axis, h, at, value);
+    if (MFGKernelImage(b, axis, h, images, q, position, &at)) AddKernel(b, axis, h, at, value);
   }
 }
 

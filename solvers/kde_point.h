@@ -153,13 +153,12 @@ MFG_HD int MFGKernelImages(const MFGBlock *b, int axis, double h) {
   return 2 * (2 * (int)ceil(reach / MFGImagePeriod(b, axis)) + 1);
 }
 
-/* Even images are shifted by whole periods, odd ones mirrored besides; there are none of these on a
- * periodic axis. */
-MFG_HD int MFGKernelImage(const MFGBlock *b, int axis, double h, double position, int image,
-                          double *at) {
+/* Image `image` of so many. Even ones are shifted by whole periods, odd ones mirrored besides;
+ * there are none of these on a periodic axis. */
+MFG_HD int MFGKernelImage(const MFGBlock *b, int axis, double h, int images, int image,
+                          double position, double *at) {
   const double lower = b->lower[axis], length = b->upper[axis] - lower, z = position - lower;
-  const int middle = (MFGKernelImages(b, axis, h) / 2 - 1) / 2;
-  const double shift = lower + (image / 2 - middle) * MFGImagePeriod(b, axis);
+  const double shift = lower + (image / 2 - (images / 2 - 1) / 2) * MFGImagePeriod(b, axis);
   *at = image % 2 ? shift - z : shift + z;
   if (image % 2 && b->boundary[axis][0] == MFG_BOUNDARY_PERIODIC) return 0;
   return *at > lower - 38 * h && *at < lower + length + 38 * h;

@@ -140,9 +140,11 @@ static PetscErrorCode Convolve(const MFGConvolution *given, const int64_t *momen
   Loans l = {0};
 
   PetscFunctionBeginUser;
-  for (int k = 0; k < job.block.dim; k++)
+  for (int k = 0; k < MFG_MAX_DIM; k++)
     LEND(READ, job.weights[k],
-         (int64_t)(job.shape.order << job.shape.halvings[k]) * (2 * job.radius[k] + 1));
+         k < job.block.dim
+             ? (int64_t)(job.shape.order << job.shape.halvings[k]) * (2 * job.radius[k] + 1)
+             : 0);
   LEND(READ, moments, Moments(&job.block, &job.shape, &extent));
   LEND(WRITE, density, MFGBlockOwned(&job.block));
   PetscCall(Return(&l, device->density->convolve(&job, moments, density)));

@@ -46,3 +46,10 @@ foreach(case bits shared refused restart)
     ${case} $<TARGET_FILE:nashflow_on_host> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
   set_tests_properties(run.${case}.standin.np2 PROPERTIES PROCESSORS 2 TIMEOUT 300 LABELS "gpu;verification;parallel")
 endforeach()
+
+if(TARGET mfg_gpu)
+  add_test(NAME gpu.sass.cuda.np1
+    COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/check_sass.py ${MFG_NVCC} --list $<TARGET_OBJECTS:mfg_gpu>
+    COMMAND_EXPAND_LISTS)
+  set_tests_properties(gpu.sass.cuda.np1 PROPERTIES PROCESSORS 1 TIMEOUT 120 SKIP_RETURN_CODE 16 LABELS "gpu;unit")
+endif()
