@@ -7,11 +7,14 @@ what cannot be used is refused, and says why.
 
 import os
 import pathlib
+import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 import h5py
 import numpy as np
@@ -292,6 +295,115 @@ def case_hostile(ranks, tmp):
     os.mkfifo(tmp / "pipe.h5")
     text = run("torus_1d", tmp / "x", *SMALL_1D, ranks=ranks, expect=74, options=("--restart", str(tmp / "pipe.h5")))
     assert "no plain file" in text, text
+
+
+LONG_1D = ("agents.count=60000", "time.steps=20", "domain.cells=[60]", "equilibrium.tolerance=1e-9",
+           "checkpoint.every_iterations=1000")
+
+
+def processes(directory, name="nashflow"):
+    """Ids of the processes of that name that have the directory among their words."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(name.encode()) and os.fsencode(str(directory)) in words:
+            found.append(int(path.parent.name))
+    return sorted(found)
+
+
+class Running:
+    """A run under way; what it says goes to a file."""
+
+    def __init__(self, directory, *sets, ranks=1, options=(), case="torus_1d"):
+        self.directory, self.log = directory, pathlib.Path(f"{directory}.log")
+        with open(self.log, "w") as log:
+            self.launcher = subprocess.Popen(command(case, directory, *sets, ranks=ranks, options=options),
+                                             stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def said(self):
+        return self.log.read_text()
+
+    def wait_for(self, pattern):
+        """Until it says so, or is over."""
+        while self.launcher.poll() is None and not re.search(pattern, self.said(), re.M):
+            time.sleep(0.005)
+        assert re.search(pattern, self.said(), re.M), self.said()
+
+    def end(self):
+        """The exit code that the launcher makes of it, which is not always the program's."""
+        code = self.launcher.wait(timeout=120)
+        deadline = time.time() + 30
+        while processes(self.directory) and time.time() < deadline:
+            time.sleep(0.01)
+        assert not processes(self.directory)
+        return code
+
+
+def case_signals(ranks, tmp):
+    """USR1 and TERM stop with a checkpoint, to the launcher or to one rank, also when more come while it is
+    written; USR2, to the rank whose number is in the lock, writes one and goes on; the end has the bits of a
+    run that got none."""
+    run("torus_1d", tmp / "whole", *LONG_1D, ranks=ranks)
+    first_row = r"^   1  "
+
+    def stopped(name):
+        said = status(tmp / "parts")
+        assert said["status"] == "interrupted" and said["exit_code"] == "85" and said["resumable"] == "yes", said
+        assert said["checkpoint"] == checkpoints(tmp / "parts")[-1] and name in said["message"], said
+
+    for name, to_all in (("SIGUSR1", True), ("SIGTERM", True), ("SIGTERM", False), ("SIGUSR1", False)):
+        job = Running(tmp / "parts", *LONG_1D, ranks=ranks)
+        job.wait_for(r"^goes on|" + first_row)
+        number = getattr(signal, name)
+        for _ in range(3):
+            if to_all:
+                job.launcher.send_signal(number)
+                break  # a second TERM makes the launcher kill its ranks
+            for pid in processes(tmp / "parts")[-1:]:
+                os.kill(pid, number)
+            time.sleep(0.001)
+        job.end()
+        stopped(name)
+    job = Running(tmp / "parts", *LONG_1D, ranks=ranks)
+    job.wait_for(r"^goes on")
+    os.kill(int(re.search(r"^pid=(\d+)", (tmp / "parts" / "lock").read_text(), re.M)[1]), signal.SIGUSR2)
+    job.wait_for(r"^checkpoint_\d+\.h5: ")
+    assert job.end() == 0, job.said()
+    assert status(tmp / "parts")["status"] == "finished" and differences(tmp / "whole", tmp / "parts") == []
+
+
+def case_walltime(ranks, tmp):
+    """--max-walltime stops in time, however short it is, and each part gets somewhere."""
+    run("torus_1d", tmp / "whole", *SMALL_1D, ranks=ranks)
+    for part in range(3):
+        text = run("torus_1d", tmp / "parts", *SMALL_1D, ranks=ranks, expect=85,
+                   options=("--max-walltime", "00:00:01"))
+        assert "the end of --max-walltime" in text and "goes on from checkpoint" in text, text
+        with h5py.File(tmp / "parts" / checkpoints(tmp / "parts")[-1]) as f:
+            assert f["state"].attrs["hjb_level"] == 5 - part
+    # In the time that is left after two seconds for a checkpoint a run works until then.
+    start = time.time()
+    text = run("torus_1d", tmp / "long", *LONG_1D, "agents.count=3000000", ranks=ranks, expect=85,
+               options=("--max-walltime", "00:00:08"))
+    assert time.time() - start < 16 and "the end of --max-walltime" in text, text
+    run("torus_1d", tmp / "parts", *SMALL_1D, ranks=ranks, options=("--max-walltime", "1:00:00"))
+    assert differences(tmp / "whole", tmp / "parts") == []
+
+
+def case_seconds(ranks, tmp):
+    """Checkpoints by time, within an iteration too, and by count."""
+    text = run("torus_1d", tmp / "a", *SMALL_1D, "checkpoint.every_seconds=1e-6", ranks=ranks)
+    assert len(re.findall(r"^checkpoint_\d+\.h5: ", text, re.M)) > 1, text
+    assert text.index("checkpoint_000001.h5: ") < text.index("iter   density") < text.index("checkpoint_000002.h5: ")
+    text = run("torus_1d", tmp / "b", *SMALL_1D, "checkpoint.every_iterations=4", ranks=ranks)
+    rows = text.splitlines()
+    for row in rows:
+        if re.match(r"checkpoint_\d+\.h5: ", row):
+            assert int(rows[rows.index(row) - 1].split()[0]) % 4 == 0, text
+    assert "checkpoint_000002.h5: " in text and differences(tmp / "a", tmp / "b") == []
 
 
 def main():
