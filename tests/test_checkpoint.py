@@ -297,7 +297,7 @@ def case_hostile(ranks, tmp):
     assert "no plain file" in text, text
 
 
-LONG_1D = ("agents.count=60000", "time.steps=20", "domain.cells=[60]", "equilibrium.tolerance=1e-9",
+LONG_1D = ("agents.count=400000", "time.steps=20", "domain.cells=[60]", "equilibrium.tolerance=1e-9",
            "checkpoint.every_iterations=1000")
 
 
