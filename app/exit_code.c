@@ -15,6 +15,7 @@ static PetscErrorCode Keep(MPI_Comm comm, int line, const char *function, const 
     snprintf(r->message, sizeof r->message, "%s", message ? message : "");
     r->trace[0] = '\0';
   }
+  if (!r->code) r->code = code; /* another rank's verdict arises nowhere here */
   if (used + 1 < sizeof r->trace)
     snprintf(r->trace + strlen(r->trace), sizeof r->trace - strlen(r->trace), "  at %s (%s:%d)\n",
              function, file, line);

@@ -241,6 +241,21 @@ MFGFootprint MFGProblemFootprint(const MFGProblem *p, const MFGSweepLayout *l, i
   return f;
 }
 
+/* Iterate, density and value; Anderson's memory with the iterate and residual before; the best
+ * response, or the agents in their sweep. */
+int64_t MFGProblemCheckpointBytes(const MFGProblem *p) {
+  const MFGEquilibriumSpec *s = &p->spec;
+  const MFGBlock whole = MFGGridWhole(&p->grid);
+  const int64_t flow = (int64_t)(s->steps + 1) * MFGBlockCells(&whole) * 8;
+  const PetscBool grid = MFGProblemOnGrid(p),
+                  remembers = (PetscBool)(s->method == MFG_OUTER_ANDERSON ||
+                                          (s->method == MFG_OUTER_NEWTON && !grid));
+  const int64_t agents = grid ? 0 : s->agents * (whole.dim + 1) * 8,
+                response = s->exploitability ? flow : 0;
+  return 3 * flow + (remembers ? (2 + s->memory) * flow : 0) + PetscMax(agents, response) +
+         (int64_t)(s->steps + 1) * (2 * MFG_MAX_DIM + 2 * whole.dim) * 8 + 65536;
+}
+
 PetscErrorCode MFGProblemLargest(const MFGProblem *p, MFGFootprint *largest) {
   const MFGSweepLayout *l = &p->layout;
   const int ranks = l->divisions[0] * l->divisions[1] * l->divisions[2];

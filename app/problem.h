@@ -54,6 +54,9 @@ typedef struct {
 MFGFootprint MFGProblemFootprint(const MFGProblem *problem, const MFGSweepLayout *layout, int rank,
                                  double in_box);
 
+/* Not collective. Bytes of the largest checkpoint of the problem. */
+int64_t MFGProblemCheckpointBytes(const MFGProblem *problem);
+
 /* Bytes of this process that are resident: now, and most so far. */
 int64_t MFGMemoryHeld(void);
 int64_t MFGMemoryPeak(void);

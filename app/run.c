@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include "app/checkpoint.h"
+#include "app/diagnostic.h"
 #include "app/fields.h"
+#include "app/guards.h"
 #include "app/output.h"
 #include "app/problem.h"
 #include "app/progress.h"
@@ -146,6 +148,16 @@ static PetscErrorCode Save(void *context, const MFGState *solver) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode Explain(void *context, const MFGOutcome *outcome, const MFGState *fields) {
+  const Run *run = (const Run *)context;
+  const MFGProblem *p = run->problem;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGDiagnosticWrite(&p->grid, p->config, run->backend, run->checkpoints.history,
+                               stopNames[outcome->reason], outcome, fields));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode WriteResult(const Run *run, const MFGSolution *s, int64_t *bytes) {
   const MFGProblem *p = run->problem;
   const MFGResult result = {.grid = &p->grid,
@@ -204,6 +216,7 @@ static PetscErrorCode SolveAndWrite(Run *run, MFGSolution *s, MFGExitCode *exit_
                                        .stage = Stage,
                                        .decide = Decide,
                                        .save = Save,
+                                       .lost = Explain,
                                        .restore = run->resumes ? Restore : NULL,
                                        .context = run};
   PetscLogDouble t0, t1;
@@ -238,6 +251,8 @@ static PetscErrorCode RunLocked(Run *run, MFGExitCode *exit_code) {
   MFGSolution solution;
 
   PetscFunctionBeginUser;
+  PetscCall(MFGGuardMemory(p));
+  PetscCall(MFGGuardDisk(p));
   PetscCall(
       MFGCheckpointFind(&p->grid, c, run->cli->restart, &run->resumes, &run->source, &errors));
   if (!errors.count) PetscCall(MFGSolutionCreate(p, !run->resumes, &solution, &errors));

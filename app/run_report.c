@@ -2,6 +2,8 @@
 
 #include "app/run_report.h"
 
+#include "app/guards.h"
+
 void MFGCellsText(int dim, const int cells[], size_t size, char text[]) {
   int used = 0;
   for (int k = 0; k < dim; k++)
@@ -89,8 +91,13 @@ PetscErrorCode MFGReportDryRun(MPI_Comm comm, const MFGProblem *p) {
              "together %.1f; besides, the program itself holds %.1f\n",
              f.flows / 1e6, f.history / 1e6, f.tables / 1e6, f.value / 1e6, f.agents / 1e6,
              f.moments / 1e6, f.linear / 1e6, f.total / 1e6, p->memory_before / 1e6));
+  PetscCall(MFGSay(comm,
+                   "disk: %.1f MB in %s/result.h5; while it runs up to %d checkpoints of at most "
+                   "%.1f MB\n",
+                   f.disk / 1e6, p->config->output.directory, p->config->checkpoint.keep + 1,
+                   (double)MFGProblemCheckpointBytes(p) / 1e6));
   PetscCall(
-      MFGSay(comm, "disk: %.1f MB in %s/result.h5\n", f.disk / 1e6, p->config->output.directory));
+      MFGSay(comm, "free memory on the first rank's host: %.1f MB\n", MFGHostMemoryFree() / 1e6));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

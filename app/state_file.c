@@ -1,7 +1,7 @@
 #include "app/state_file_parts.h"
 
 /* Of one call of HDF5, per rank. */
-#define BATCH_BYTES ((int64_t)64 << 20)
+#define BATCH_BYTES ((int64_t)16 << 20)
 
 PetscBool MFGItemIsFlow(const MFGStateItem *item) {
   return (PetscBool)(item->kind == MFG_STATE_FLOW || item->kind == MFG_STATE_FLOW_SINGLE);

@@ -147,6 +147,11 @@ PetscErrorCode MFGContinuationSolve(const MFGGrid *grid, const MFGBackend *backe
     PetscCall(MFGEquilibriumSetMonitor(e, NULL, NULL, NULL));
     PetscCall(MFGEquilibriumSetAsk(e, NULL, NULL));
     PetscCall(Add(&stage, &count.before, outcome));
+    if (callbacks->lost && Lost(outcome) && outcome->reason != MFG_STOP_INTERRUPTED) {
+      MFGState fields = {0};
+      PetscCall(MFGEquilibriumFields(e, &fields));
+      PetscCall(callbacks->lost(callbacks->context, outcome, &fields));
+    }
     if (stage.number == stage.count) {
       *last = e;
       break;

@@ -35,6 +35,9 @@ typedef PetscErrorCode (*MFGStageFunction)(void *context, const MFGStage *stage,
 typedef PetscErrorCode (*MFGDecideFunction)(void *context, MFGPiece piece, int64_t work,
                                             PetscBool *save, PetscBool *stop);
 typedef PetscErrorCode (*MFGSaveFunction)(void *context, const MFGState *state);
+/* After a failed step or divergence, with the fields of MFGEquilibriumFields. */
+typedef PetscErrorCode (*MFGLostFunction)(void *context, const MFGOutcome *outcome,
+                                          const MFGState *fields);
 
 /* Each may be NULL. */
 typedef struct {
@@ -44,6 +47,7 @@ typedef struct {
   MFGDecideFunction decide;
   MFGSaveFunction save;
   MFGRestoreFunction restore; /* the solve goes on from what `save` got once */
+  MFGLostFunction lost;
   void *context;
 } MFGStageCallbacks;
 

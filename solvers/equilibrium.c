@@ -251,6 +251,7 @@ static PetscErrorCode Reset(MFGEquilibrium e) {
   e->solver_tolerance = MFGEquilibriumFirstTolerance(&e->spec);
   memset(&e->outcome, 0, sizeof e->outcome);
   PetscCall(PetscArrayzero(e->U, (e->spec.steps + 1) * e->owned));
+  PetscCall(PetscArrayzero(e->phi, (e->spec.steps + 1) * e->owned));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -110,6 +110,7 @@ typedef PetscErrorCode (*MFGProgressFunction)(void *context, MFGPhase phase, dou
 typedef struct {
   MFGStopReason reason;
   int iterations;        /* evaluations of Phi */
+  int failed_level;      /* of MFG_STOP_HJB_FAILED and _FP_FAILED */
   int64_t products;      /* newton: linearised pairs of sweeps, each about as dear as a map */
   PetscBool raised;      /* a rule's bandwidth was below 0.7 cells and was raised */
   MFGMomentShape shape;  /* of the moments of the last sweep */
@@ -136,6 +137,11 @@ PetscErrorCode MFGEquilibriumSetAsk(MFGEquilibrium equilibrium, MFGAskFunction a
 /* Collective on grid->world; within a solve. Adds to `state` what a solve needs to go on to the
  * bit, of Newton's method on the grid from the last iterate that was accepted. */
 PetscErrorCode MFGEquilibriumState(MFGEquilibrium equilibrium, MFGState *state);
+
+/* Not collective; after a solve that failed. Adds the flows as they were last: the iterate (levels
+ * 1 .. steps), its value and its density as far as they came, and of a value step that failed the
+ * running cost, one level. */
+PetscErrorCode MFGEquilibriumFields(MFGEquilibrium equilibrium, MFGState *state);
 
 /* Collective on grid->world. Of a new equilibrium of the same spec (another decomposition too):
  * `restore` is called for the numbers of a state and then for its arrays, those of the flows M and

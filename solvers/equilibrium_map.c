@@ -203,6 +203,7 @@ static PetscErrorCode MoveDensity(MFGEquilibrium e) {
   PetscCall(MFGEquilibriumLap(e, &it->seconds_agents));
   if (fp.reason < 0) {
     e->outcome.reason = MFG_STOP_FP_FAILED;
+    e->outcome.failed_level = fp.level;
     PetscCall(PetscStrncpy(e->outcome.message, fp.message, sizeof e->outcome.message));
   }
   it->fp_krylov = fp.krylov;
@@ -260,6 +261,7 @@ static PetscErrorCode MoveValue(MFGEquilibrium e) {
   PetscCall(MFGEquilibriumLap(e, &it->seconds_hjb));
   if (hjb.reason < 0) {
     e->outcome.reason = MFG_STOP_HJB_FAILED;
+    e->outcome.failed_level = hjb.level;
     PetscCall(PetscStrncpy(e->outcome.message, hjb.message, sizeof e->outcome.message));
   }
   const double range = hjb.maximum - hjb.minimum;

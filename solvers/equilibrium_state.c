@@ -126,6 +126,15 @@ PetscErrorCode MFGEquilibriumState(MFGEquilibrium e, MFGState *s) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+PetscErrorCode MFGEquilibriumFields(MFGEquilibrium e, MFGState *s) {
+  PetscFunctionBeginUser;
+  MFGStateFlow(s, "iterate", e->spec.steps, (double *)e->mapped);
+  MFGStateFlow(s, "value", e->spec.steps + 1, e->U);
+  MFGStateFlow(s, "density", e->spec.steps + 1, e->phi);
+  if (e->outcome.reason == MFG_STOP_HJB_FAILED) MFGStateFlow(s, "cost", 1, MFGHJBSource(e->hjb));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGEquilibriumRestore(MFGEquilibrium e, MFGRestoreFunction restore, void *context,
                                      double *M, double *U) {
   const MFGEquilibriumSpec *s = &e->spec;

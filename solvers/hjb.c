@@ -433,6 +433,10 @@ PetscErrorCode MFGHJBState(MFGHJB hjb, MFGState *state) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+double *MFGHJBSource(MFGHJB hjb) {
+  return hjb->source;
+}
+
 PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U, double *drift) {
   const int64_t owned = MFGBlockOwned(&hjb->grid->block);
   const double *ghosted;

@@ -67,6 +67,9 @@ void MFGHJBSetPause(MFGHJB hjb, MFGPauseFunction pause, void *context);
  * the next sweep, with the same arguments and that U, goes on there. */
 PetscErrorCode MFGHJBState(MFGHJB hjb, MFGState *state);
 
+/* F^{level + 1} of the step to a level, where it was the last one tried: [owned]; borrowed. */
+double *MFGHJBSource(MFGHJB hjb);
+
 /* Collective on grid->comm. Drift of the agents, b - H_p at central differences, of levels
  * begin .. end-1: drift[end - begin][dim][owned]. */
 PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U, double *drift);

@@ -406,6 +406,46 @@ def case_seconds(ranks, tmp):
     assert "checkpoint_000002.h5: " in text and differences(tmp / "a", tmp / "b") == []
 
 
+def case_diagnostic(ranks, tmp):
+    """A NaN stops the run with exit code 3; a file tells the level, where it is, and the fields. m^3000 is infinite
+    where m > 1.27."""
+    for case, sets in (("torus_1d", SMALL_1D), ("noflux_2d", SMALL_2D)):
+        steps = 6 if case == "torus_1d" else 4
+        text = run(case, tmp / case, *sets, "running_cost.coupling.exponent=3000", ranks=ranks, expect=3)
+        said = status(tmp / case)
+        assert said["status"] == "failed" and said["exit_code"] == "3" and said["resumable"] == "no", said
+        assert f"HJB step to level {steps - 1}" in said["message"] and f"diagnostic: {tmp / case}/diagnostic.h5" in text
+        with h5py.File(tmp / case / "diagnostic.h5") as f:
+            assert f.attrs["level"] == steps - 1 and f.attrs["iteration"] == 1
+            where = f.attrs["where_cost"]
+            where = where.decode() if isinstance(where, bytes) else where
+            cost, iterate = f["state/cost"][0], f["state/iterate"][...]
+            bad = np.argwhere(~np.isfinite(cost))
+            with np.errstate(over="ignore"):
+                assert np.array_equal(~np.isfinite(cost), np.isinf(iterate[-1]**3000)) and len(bad), case
+            cell = ", ".join(str(i) for i in bad[0][::-1])
+            assert f"{len(bad)} numbers are not finite, the first of level {steps}, cell ({cell}) at (" in where, where
+            assert where in text and f["state/value"].shape == (steps + 1, *cost.shape)
+
+
+def case_guards(ranks, tmp):
+    """Too little memory or disk is said before the start, with both figures."""
+    text = run("torus_1d", tmp / "a", *SMALL_1D, "agents.count=100000000000",
+               "parallel.decomposition=replicated", ranks=ranks, expect=75)
+    assert re.search(rf"the {ranks} ranks on host .* will need [\d.]+ GB of memory and [\d.]+ GB are free", text), text
+    needed = float(re.search(r"will need ([\d.]+) GB", text)[1])
+    assert 1600 <= needed < 1610, text  # positions at t = 0 and now, 8 bytes each
+    text = run("torus_1d", tmp / "b", *SMALL_1D, "time.steps=200", "domain.cells=[100000]", "density.bandwidth=1e-3",
+               "checkpoint.keep=1000", ranks=ranks, expect=74)
+    result, checkpoint, needed = map(float, re.search(
+        r"the result \(([\d.]+) MB\) and 1001 checkpoints \(([\d.]+) MB each\) will need ([\d.]+) MB more", text).groups())
+    flow = 201 * 100000 * 8e-6
+    assert abs(result - 2 * flow) < 0.02 * flow and 10 * flow < checkpoint < 10.1 * flow
+    assert abs(result + 1001 * checkpoint - needed) < 1e-3 * needed and "MB are free" in text
+    for name in "ab":
+        assert sorted(p.name for p in (tmp / name).iterdir()) == ["STATUS"], list((tmp / name).iterdir())
+
+
 def main():
     case, ranks = sys.argv[4], int(sys.argv[5]) if len(sys.argv) > 5 else 1
     with tempfile.TemporaryDirectory() as tmp:
