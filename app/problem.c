@@ -217,10 +217,9 @@ MFGFootprint MFGProblemFootprint(const MFGProblem *p, const MFGSweepLayout *l, i
             quasi = newton && !grid;
   const int64_t updates = PetscMax(0, PetscMin(s->memory, s->max_iterations - 1));
   MFGFootprint f = {.here = here,
-                    /* newton: the directions of GMRES, what the linearised sweeps keep, and value
-                       and density at the iterate accepted last */
+                    /* newton: the directions of GMRES, and what the linearised sweeps keep */
                     .flows = (4 + 1 + (anderson || quasi) + control * dim + 67 * newton +
-                              2 * (newton && grid) + (s->exploitability > 0)) *
+                              (s->exploitability > 0)) *
                              levels * owned * 8,
                     .history = anderson || quasi ? 2 * updates * levels * owned * 4 : 0,
                     .tables = ((int64_t)s->running.potential_levels + s->terminal.potential_levels +

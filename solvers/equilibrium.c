@@ -53,14 +53,9 @@ static PetscErrorCode OuterConverged(SNES snes, PetscInt k, PetscReal xnorm, Pet
       [MFG_STOP_STALLED] = SNES_DIVERGED_LINE_SEARCH,
       [MFG_STOP_INTERRUPTED] = SNES_DIVERGED_USER,
   };
-  PetscBool stop;
 
   PetscFunctionBeginUser;
   (void)snes, (void)k, (void)xnorm, (void)step, (void)fnorm;
-  if (e->accepted && !e->outcome.reason) {
-    PetscCall(MFGEquilibriumAccept(e));
-    if (!e->answered) PetscCall(MFGEquilibriumAsk(e, MFG_PIECE_MAP, &stop));
-  }
   *reason = reasons[e->outcome.reason];
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -171,8 +166,6 @@ PetscErrorCode MFGEquilibriumDestroy(MFGEquilibrium *equilibrium) {
   PetscCall(MFGLinearisedDestroy(&e->linearised));
   PetscCall(PetscFree(e->iterate));
   PetscCall(PetscFree(e->response));
-  if (e->accepted) PetscCall(PetscFree2(e->accepted->phi, e->accepted->U));
-  PetscCall(PetscFree(e->accepted));
   PetscCall(PetscFree(e->radius));
   PetscCall(MFGFokkerPlanckPositionDestroy(&e->forward));
   PetscCall(MFGHJBDestroy(&e->hjb));
@@ -274,7 +267,6 @@ PetscErrorCode MFGEquilibriumSolve(MFGEquilibrium e, double *M, double *U,
   if (!e->on_grid && !e->frozen) PetscCall(PrepareAgents(e, M + e->owned));
   if (!e->outcome.reason) {
     e->frozen = PETSC_TRUE;
-    if (e->accepted) PetscCall(MFGEquilibriumAccept(e));
     PetscCall(MFGEquilibriumIterate(e, &X));
     PetscCall(SNESSolve(e->snes, NULL, X));
     PetscCall(VecDestroy(&X));

@@ -135,7 +135,7 @@ typedef PetscErrorCode (*MFGAskFunction)(void *context, MFGPiece piece, int64_t 
 PetscErrorCode MFGEquilibriumSetAsk(MFGEquilibrium equilibrium, MFGAskFunction ask, void *context);
 
 /* Collective on grid->world; within a solve. Adds to `state` what a solve needs to go on to the
- * bit, of Newton's method on the grid from the last iterate that was accepted. */
+ * bit, where Newton's method takes full steps: PETSc's line searches begin anew. */
 PetscErrorCode MFGEquilibriumState(MFGEquilibrium equilibrium, MFGState *state);
 
 /* Not collective; after a solve that failed. Adds the flows as they were last: the iterate (levels

@@ -18,13 +18,11 @@ PetscErrorCode MFGEquilibriumLap(MFGEquilibrium e, double *seconds) {
 
 /* What the answer takes is nobody's time. */
 PetscErrorCode MFGEquilibriumAsk(MFGEquilibrium e, MFGPiece piece, PetscBool *stop) {
-  const MFGEquilibrium kept = e->accepted ? e->accepted : e;
-  const int64_t work = kept->outcome.iterations + MFGEquilibriumProducts(kept).all;
+  const int64_t work = e->outcome.iterations + MFGEquilibriumProducts(e).all;
 
   PetscFunctionBeginUser;
   *stop = PETSC_FALSE;
   if (!e->ask || e->outcome.reason) PetscFunctionReturn(PETSC_SUCCESS);
-  if (e->accepted && piece != MFG_PIECE_MAP) piece = MFG_PIECE_PRODUCT;
   PetscCall(e->ask(e->ask_context, piece, work, stop));
   PetscCall(PetscTime(&e->lap));
   if (!*stop) PetscFunctionReturn(PETSC_SUCCESS);
@@ -312,11 +310,11 @@ PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x) {
   PetscFunctionBeginUser;
   e->x = e->mapped = x;
   PetscCall(PetscTime(&e->lap));
-  e->answered = (PetscBool)(e->resumed && e->part == MFG_MAP_DONE);
+  const PetscBool done = (PetscBool)(e->resumed && e->part == MFG_MAP_DONE);
   const PetscBool measuring = (PetscBool)(e->resumed && e->part == MFG_MAP_RESPONSE);
   if (!e->resumed) PetscCall(BeginMap(e));
   e->resumed = PETSC_FALSE;
-  if (e->answered) PetscFunctionReturn(PETSC_SUCCESS);
+  if (done) PetscFunctionReturn(PETSC_SUCCESS);
   if (e->part == MFG_MAP_BACKWARD) {
     PetscCall(MoveValue(e));
     if (e->outcome.reason) PetscFunctionReturn(PETSC_SUCCESS);
@@ -333,6 +331,6 @@ PetscErrorCode MFGEquilibriumMap(MFGEquilibrium e, const double *x) {
   PetscCall(MFGEquilibriumLap(e, &e->last.seconds_other));
   e->part = MFG_MAP_DONE;
   if (e->monitor) PetscCall(e->monitor(e->context, &e->last));
-  if (!e->accepted) PetscCall(MFGEquilibriumAsk(e, MFG_PIECE_MAP, &stop));
+  PetscCall(MFGEquilibriumAsk(e, MFG_PIECE_MAP, &stop));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

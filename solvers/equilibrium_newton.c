@@ -96,10 +96,7 @@ static PetscErrorCode CreateFullNewton(MFGEquilibrium e) {
   KSP ksp;
 
   PetscFunctionBeginUser;
-  const int64_t flow = (e->spec.steps + 1) * e->owned;
   PetscCall(PetscMalloc1(e->spec.steps * e->owned, &e->iterate));
-  PetscCall(PetscNew(&e->accepted));
-  PetscCall(PetscCalloc2(flow, &e->accepted->phi, flow, &e->accepted->U));
   PetscCall(SNESSetType(e->snes, SNESNEWTONLS));
   PetscCall(SNESSetJacobian(e->snes, e->derivative, e->derivative, OuterJacobian, e));
   PetscCall(SNESGetLineSearch(e->snes, &search));

@@ -59,8 +59,7 @@ struct MFGEquilibrium_ {
   int *radius;                     /* owned; [steps + 1][dim] of the plan, in a state */
   MFGMapPart part;
   PetscBool frozen, warm;
-  PetscBool resumed;  /* the next map is under way or done */
-  PetscBool answered; /* the last map was one that was done before */
+  PetscBool resumed; /* the next map is under way or done */
   double solver_tolerance;
   double drift_seconds, density_seconds; /* of a sweep of the agents, since the last lap; so far */
   double residuals[MFG_STALL_WINDOW];    /* of the last maps, a ring */
@@ -70,7 +69,6 @@ struct MFGEquilibrium_ {
   MFGProducts saved;               /* in a state */
   PetscLogDouble lap;              /* when the time was taken last */
   MFGFokkerPlanckPosition forward; /* on the grid: where its sweep is */
-  MFGEquilibrium accepted; /* owned; newton on the grid: all this at the last iterate accepted */
 };
 
 /* Collective. x -> Phi(x): e->U, e->phi, e->statistics and e->last. A failed step, or that it was
@@ -87,8 +85,6 @@ PetscErrorCode MFGEquilibriumPauseValue(void *context, PetscBool *stop);
 PetscErrorCode MFGEquilibriumPauseAgents(void *context, PetscBool *stop);
 PetscErrorCode MFGEquilibriumPauseDensity(void *context, PetscBool *stop);
 PetscErrorCode MFGEquilibriumPauseProduct(void *context, PetscBool *stop);
-/* Not collective. Newton on the grid: the iterate mapped last is where the method goes on. */
-PetscErrorCode MFGEquilibriumAccept(MFGEquilibrium e);
 /* A vector of e->M, levels 1 .. steps. */
 PetscErrorCode MFGEquilibriumIterate(MFGEquilibrium e, Vec *X);
 /* Collective. Bandwidths of the next sweep from the statistics of the last one, and the plan made

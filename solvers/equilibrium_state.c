@@ -1,22 +1,6 @@
 #include "solvers/anderson.h"
 #include "solvers/equilibrium_parts.h"
 
-PetscErrorCode MFGEquilibriumAccept(MFGEquilibrium e) {
-  const int64_t flow = (e->spec.steps + 1) * e->owned;
-  MFGEquilibrium a = e->accepted;
-  double *phi = a->phi, *U = a->U;
-
-  PetscFunctionBeginUser;
-  *a = *e;
-  a->accepted = NULL;
-  a->phi = phi;
-  a->U = U;
-  if (e->part == MFG_MAP_NONE) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(PetscArraycpy(phi, e->phi, flow));
-  PetscCall(PetscArraycpy(U, e->U, flow));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 MFGProducts MFGEquilibriumProducts(const MFGEquilibrium e) {
   const PetscBool again = (PetscBool)(e->part == MFG_MAP_DONE);
   return (MFGProducts){.all = e->outcome.products - (again ? e->products : 0),
@@ -112,14 +96,11 @@ static PetscErrorCode Arrays(MFGEquilibrium e, const double *x, MFGState *s) {
 }
 
 PetscErrorCode MFGEquilibriumState(MFGEquilibrium e, MFGState *s) {
-  MFGEquilibrium kept = e->accepted ? e->accepted : e;
-
   PetscFunctionBeginUser;
-  kept->saved = MFGEquilibriumProducts(kept);
-  PetscCall(Numbers(kept, s));
-  if (Remembers(kept)) PetscCall(MFGAndersonNumbers(kept->snes, s));
-  /* A line search evaluates elsewhere than at the iterate. */
-  PetscCall(Arrays(kept, e->accepted ? e->M + e->owned : e->mapped, s));
+  e->saved = MFGEquilibriumProducts(e);
+  PetscCall(Numbers(e, s));
+  if (Remembers(e)) PetscCall(MFGAndersonNumbers(e->snes, s));
+  PetscCall(Arrays(e, e->mapped, s));
   if (e->plan && e->radius)
     PetscCall(PetscArraycpy(e->radius, MFGDensityPlanRadii(e->plan),
                             (e->spec.steps + 1) * e->grid->block.dim));
