@@ -203,7 +203,7 @@ PLANTS = [
      "(j - q) * spacing / h, r, h, value", "j * spacing / h, r, h, value", "kde.accuracy"),
     ("tail of the weights added on one side only", "solvers/kde.c",
      "= k & 1 ? -v : v;", "= k & 1 ? -value[k] : value[k];", "kde.accuracy"),
-    ("boxes of y and z swapped in the deposit", "solvers/backend_cpu_agents.c",
+    ("boxes of y and z swapped in the deposit", "solvers/backend_cpu_deposit.c",
      "part[i] << halvings | (b & ((1 << halvings) - 1));",
      "part[i] | (b & ((1 << halvings) - 1)) << (k ? w->halvings[0] : 0);", "kde.accuracy"),
     ("single precision leaves the box", "solvers/particle_point.h",
