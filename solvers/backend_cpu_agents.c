@@ -279,10 +279,10 @@ static PetscErrorCode DepositCPU(const MFGBlock *domain, const MFGAgentRange *ag
     const int count = (int)PetscMin(TILE, agents->count - begin);
     double *x[MFG_MAX_DIM] = {NULL};
     LoadPositions(&w, agents, begin, count, x);
-    MFG_VARIANT_NAME(MFGTileBoxes_CPU)(&w, count, x, w.tile);
-    MFG_VARIANT_NAME(MFGTileDeposit_CPU)(&w, count, field, w.padded);
+    TileBoxes(&w, count, x, w.tile);
+    TileDeposit(&w, count, field, w.padded);
   }
-  MFG_VARIANT_NAME(MFGTileUnload_CPU)(&w, w.padded, field);
+  TileUnload(&w, w.padded, field);
   WorkDestroy(&w);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -316,11 +316,11 @@ static void ScanTile(const MFGScan *job, const Work *w, int64_t first, int count
       if (job->agents.offset[k])
         RoundPositions(&w->axis[k], count, x[k], job->agents.offset[k] + first);
     }
-    if (job->shape.order) MFG_VARIANT_NAME(MFGTileBoxes_CPU)(w, count, x, tile);
+    if (job->shape.order) TileBoxes(w, count, x, tile);
     if (job->leavers) ListLeavers(w, first, count, x, job->leavers);
-    if (job->shape.order) MFG_VARIANT_NAME(MFGTileDeposit_CPU)
-    (w, count, (uint64_t *)job->moments + (n - job->level_begin) * size,
-     w->padded + (n - begin) * w->padded_size);
+    if (job->shape.order)
+      TileDeposit(w, count, (uint64_t *)job->moments + (n - job->level_begin) * size,
+                  w->padded + (n - begin) * w->padded_size);
   }
 }
 
@@ -342,9 +342,9 @@ static PetscErrorCode ScanCPU(const MFGScan *job) {
                            w.table + (n - begin) * w.table_size));
     for (int64_t i = 0; i < job->agents.count; i += TILE)
       ScanTile(job, &w, i, (int)PetscMin(TILE, job->agents.count - i), begin, end);
-    for (int n = begin; n < end && job->shape.order; n++) MFG_VARIANT_NAME(MFGTileUnload_CPU)
-    (&w, w.padded + (n - begin) * w.padded_size,
-     (uint64_t *)job->moments + (n - job->level_begin) * w.boxes * w.terms);
+    for (int n = begin; n < end && job->shape.order; n++)
+      TileUnload(&w, w.padded + (n - begin) * w.padded_size,
+                 (uint64_t *)job->moments + (n - job->level_begin) * w.boxes * w.terms);
   }
   WorkDestroy(&w);
   PetscFunctionReturn(PETSC_SUCCESS);

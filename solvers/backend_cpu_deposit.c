@@ -47,7 +47,7 @@ static inline void BoxesOfAxis(const Work *w, int k, const int halvings, int cou
 }
 
 /* The scale, exact, rides on the fourth power of the last axis. */
-void MFG_VARIANT_NAME(MFGTileBoxes_CPU)(const Work *w, int count, double *const x[], Tile *tile) {
+void TileBoxes(const Work *w, int count, double *const x[], Tile *tile) {
   const int halvings = w->halvings[0] + w->halvings[1] + w->halvings[2];
   int *restrict box = tile->box, *restrict part = tile->part;
   if (halvings) memset(part, 0, count * sizeof *part);
@@ -265,8 +265,7 @@ static inline __attribute__((always_inline)) void DepositRows(const int dim, con
     DepositRows(dim, w->order, w, count);                                                          \
   }
 
-void MFG_VARIANT_NAME(MFGTileDeposit_CPU)(const Work *w, int count, uint64_t *field,
-                                          uint64_t *padded) {
+void TileDeposit(const Work *w, int count, uint64_t *field, uint64_t *padded) {
   Tile *tile = w->tile;
   if (w->dim == 1) {
     switch (w->lines) {
@@ -302,8 +301,7 @@ void MFG_VARIANT_NAME(MFGTileDeposit_CPU)(const Work *w, int count, uint64_t *fi
   }
 }
 
-void MFG_VARIANT_NAME(MFGTileUnload_CPU)(const Work *w, uint64_t *padded,
-                                         uint64_t *restrict field) {
+void TileUnload(const Work *w, uint64_t *padded, uint64_t *restrict field) {
   const int pitch = w->lines * LANES;
   for (int64_t b = w->direct; b < w->boxes; b++)
     for (int j = 0; j < w->terms; j++)

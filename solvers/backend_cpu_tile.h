@@ -49,10 +49,13 @@ typedef struct {
   Tile *tile;                            /* owned */
 } Work;
 
+#define TileBoxes MFG_VARIANT_NAME(MFGTileBoxes_CPU)
+#define TileDeposit MFG_VARIANT_NAME(MFGTileDeposit_CPU)
+#define TileUnload MFG_VARIANT_NAME(MFGTileUnload_CPU)
+
 /* The boxes of the agents at x, and the bits of the powers of t that MFGMomentPower multiplies. */
-void MFG_VARIANT_NAME(MFGTileBoxes_CPU)(const Work *w, int count, double *const x[], Tile *tile);
+void TileBoxes(const Work *w, int count, double *const x[], Tile *tile);
 /* Adds their moments to one level's field, and to its padded boxes. */
-void MFG_VARIANT_NAME(MFGTileDeposit_CPU)(const Work *w, int count, uint64_t *field,
-                                          uint64_t *padded);
+void TileDeposit(const Work *w, int count, uint64_t *field, uint64_t *padded);
 /* Adds the padded boxes of one level to its field and empties them. */
-void MFG_VARIANT_NAME(MFGTileUnload_CPU)(const Work *w, uint64_t *padded, uint64_t *field);
+void TileUnload(const Work *w, uint64_t *padded, uint64_t *field);
