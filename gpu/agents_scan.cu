@@ -155,7 +155,7 @@ __device__ void DriftAt(const Sweep &s, int n, const double x[], double drift[])
       along_x[i] = dim > 1 ? MFGInterpolate(along_y[0], along_y[1], weight[1]) : along_y[0];
     }
     drift[c] = MFGInterpolate(along_x[0], along_x[1], weight[0]);
-    if (!(fabs(drift[c]) <= 1.7976931348623157e308)) *s.drift_broken = 1;
+    if (!(fabs(drift[c]) <= 1.7976931348623157e308)) atomicOr(s.drift_broken, 1);
   }
 }
 

@@ -49,7 +49,7 @@ static __global__ void CellsKernel(const Agents a, uint32_t *cell) {
 static __global__ void DescentsKernel(const MFGAgentRange agents, const uint32_t *cell,
                                       uint32_t *descents) {
   MFG_FOR_EACH(i, CountOf(agents) - 1) {
-    if (cell[i] > cell[i + 1]) *descents = 1;
+    if (cell[i] > cell[i + 1]) atomicOr(descents, 1u);
   }
 }
 

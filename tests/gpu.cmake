@@ -7,7 +7,7 @@ foreach(test runtime faults races)
     set_source_files_properties(gpu_on_host/test_same_name.cu PROPERTIES LANGUAGE CXX)
     target_sources(test_gpu_on_host_runtime PRIVATE gpu_on_host/test_same_name.cu)
   elseif(test STREQUAL "races")
-    target_link_libraries(test_gpu_on_host_races PRIVATE gpu_on_host_watched)
+    target_link_libraries(test_gpu_on_host_races PRIVATE gpu_on_host_watch)
   endif()
   add_test(NAME gpu_on_host.${test}.standin.np1 COMMAND test_gpu_on_host_${test})
   set_tests_properties(gpu_on_host.${test}.standin.np1 PROPERTIES PROCESSORS 1 TIMEOUT 120 LABELS "gpu;unit")
@@ -46,6 +46,9 @@ foreach(case bits shared refused restart)
     ${case} $<TARGET_FILE:nashflow_on_host> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
   set_tests_properties(run.${case}.standin.np2 PROPERTIES PROCESSORS 2 TIMEOUT 300 LABELS "gpu;verification;parallel")
 endforeach()
+add_test(NAME run.bits.watched.np2 COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/gpu_on_host/whole_runs.py
+  bits $<TARGET_FILE:nashflow_watched> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
+set_tests_properties(run.bits.watched.np2 PROPERTIES PROCESSORS 2 TIMEOUT 1200 LABELS "gpu;verification;parallel;slow")
 
 if(TARGET mfg_gpu)
   add_test(NAME gpu.sass.cuda.np1

@@ -1,7 +1,7 @@
 mfg_test(grid.layout SOURCE test_grid_layout.c NP 1 2 3 4 5 LABELS unit parallel)
 mfg_test(coupling.cost SOURCE test_coupling_cost.c STANDIN 1 NP 1 2 4 LABELS unit parallel)
 mfg_test(hjb.tridiagonal SOURCE test_hjb_tridiagonal.c LABELS unit)
-mfg_test(hjb.scheme SOURCE test_hjb_scheme.c STANDIN 1 LABELS unit)
+mfg_test(hjb.scheme SOURCE test_hjb_scheme.c STANDIN 1 WATCHED 1 LABELS unit)
 mfg_test(hjb.sweep SOURCE test_hjb_sweep.c NP 1 2 3 4 LABELS unit parallel TIMEOUT 300)
 mfg_test(verification.scheme SOURCE test_verification_scheme.c LABELS verification TIMEOUT 300)
 mfg_test(verification.scheme_fine SOURCE test_verification_scheme.c NP 2 ARGS slow LABELS slow TIMEOUT 600)

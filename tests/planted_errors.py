@@ -25,7 +25,8 @@ TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_s
            "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
-           "test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl").split()
+           "test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl "
+           "test_kde_statistics_watched").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
 
@@ -348,6 +349,9 @@ PLANTS = [
     ("reads race with nothing", "tests/gpu_on_host/races.cpp",
      "return a.use == Write || b.use == Write || a.use != b.use;", "return a.use == Write && b.use == Write;",
      "gpu_on_host.races"),
+    ("an atomic of the marginals forgotten", "gpu/marginals.cu",
+     "if (m[k]) atomicAdd(&x[k], (unsigned long long)m[k]);", "if (m[k]) x[k] += (unsigned long long)m[k];",
+     "kde.statistics"),
     ("devices wait for their hosts", "tests/gpu_on_host/streams.cpp",
      "    if (CollectivesPending()) Progress();\n", "", "gpu_on_host.nccl"),
 ]
@@ -393,7 +397,7 @@ def checks(red):
 
 
 def tests_named(name):
-    return rf"^{re.escape(name)}\.(cpu|standin)\.np[12]$"
+    return rf"^{re.escape(name)}\.(cpu|standin|watched)\.np[12]$"
 
 
 def plant(directory, name, file, text, replacement, test=None):
