@@ -1,5 +1,5 @@
-/* What the backends of this program can do, how fast they are here, and which division of the
- * agents is predicted to be faster. */
+/* What the backends of this program can do, how fast they are here, and which of them, and which
+ * division of the agents, is predicted to be faster. */
 #include "app/progress.h"
 #include "app/run.h"
 #include "solvers/decomposition.h"
@@ -126,8 +126,12 @@ static PetscErrorCode PrintMachine(MPI_Comm comm, const MFGBackend *b, const MFG
   for (int dim = 1; dim <= PetscMin(2, b->dimensions); dim++) {
     double rate = 0;
     PetscCall(MeasureHJB(comm, MFGBackendOnHost(b), dim, &rate));
-    PetscCall(MFGSay(comm, "  HJB %dD, million cell-levels/s  %8.2f\n", dim, 1e-6 * rate));
+    PetscCall(MFGSay(comm, "  HJB %dD, million cell-levels/s  %8.2f%s\n", dim, 1e-6 * rate,
+                     b->memory->is_host ? "" : " on the host"));
   }
+  if (h->stage_bandwidth > 0)
+    PetscCall(
+        MFGSay(comm, "  copies to the host and back, GB/s %5.2f\n", 1e-9 * h->stage_bandwidth));
   PetscCall(MFGSay(comm,
                    "network between ranks, %s\n"
                    "  message latency, us            %8.2f\n"
@@ -138,18 +142,38 @@ static PetscErrorCode PrintMachine(MPI_Comm comm, const MFGBackend *b, const MFG
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* ms per step of both divisions over cells and agents, and the faster one. */
-static PetscErrorCode PrintCrossover(MPI_Comm comm, int dim, int ranks, const MFGHints *hints) {
-  static const int along[2][3] = {{64, 256, 512}, {32, 64, 96}};
+/* One place of a table: ms per step of both divisions of the agents and the faster one, or
+ * (cuda) of both backends with the better division on each. */
+static void CrossoverText(const MFGSweepLayout *l, const double *m0, const MFGHints *cpu,
+                          const MFGHints *cuda, size_t size, char text[]) {
+  const MFGDecompositionModel m = MFGDecompositionChoose(l, m0, cpu);
+  char domain[16] = "-";
+
+  if (cuda) {
+    const MFGDecompositionModel d = MFGDecompositionChoose(l, m0, cuda);
+    const double host = m.seconds[m.choice], device = d.seconds[d.choice];
+    snprintf(text, size, "%.3g / %.3g %s", 1e3 * host, 1e3 * device,
+             device < host ? "cuda" : "cpu");
+    return;
+  }
+  if (m.possible) snprintf(domain, sizeof domain, "%.3g", 1e3 * m.seconds[1]);
+  snprintf(text, size, "%.3g / %s %s", 1e3 * m.seconds[0], domain, MFGDecompositionName(m.choice));
+}
+
+/* A table over cells and agents: of both divisions, or (cuda not NULL) of both backends. */
+static PetscErrorCode PrintCrossover(MPI_Comm comm, int dim, int ranks, const MFGHints *hints,
+                                     const MFGHints *cuda) {
+  static const int along[MFG_MAX_DIM][3] = {{100, 1000, 10000}, {64, 256, 512}, {32, 64, 96}};
   static const int64_t agents[] = {10000, 100000, 1000000};
 
   PetscFunctionBeginUser;
-  PetscCall(MFGSay(comm, "  %dD on %d ranks%s\n  cells          ", dim, ranks,
-                   hints->network_stated ? ", stated network" : ""));
+  PetscCall(MFGSay(comm, "  %dD on %d rank%s%s\n  cells          ", dim, ranks,
+                   ranks > 1 ? "s" : "",
+                   ranks > 1 && hints->network_stated ? ", stated network" : ""));
   for (int j = 0; j < 3; j++) PetscCall(MFGSay(comm, " %18lld agents", (long long)agents[j]));
   PetscCall(MFGSay(comm, "\n"));
   for (int i = 0; i < 3; i++) {
-    MFGSweepLayout l = Layout(dim, along[dim - 2][i], 1, ranks);
+    MFGSweepLayout l = Layout(dim, along[dim - 1][i], 1, ranks);
     const int64_t count = MFGBlockCells(&l.whole);
     double *m0;
     char cells[64];
@@ -158,12 +182,9 @@ static PetscErrorCode PrintCrossover(MPI_Comm comm, int dim, int ranks, const MF
     MFGCellsText(dim, l.whole.cells, sizeof cells, cells);
     PetscCall(MFGSay(comm, "  %-15s", cells));
     for (int j = 0; j < 3; j++) {
-      l = Layout(dim, along[dim - 2][i], agents[j], ranks);
-      const MFGDecompositionModel m = MFGDecompositionChoose(&l, m0, hints);
-      char domain[16] = "-", text[64];
-      if (m.possible) snprintf(domain, sizeof domain, "%.3g", 1e3 * m.seconds[1]);
-      snprintf(text, sizeof text, "%.3g / %s %s", 1e3 * m.seconds[0], domain,
-               MFGDecompositionName(m.choice));
+      char text[64];
+      l = Layout(dim, along[dim - 1][i], agents[j], ranks);
+      CrossoverText(&l, m0, hints, cuda, sizeof text, text);
       PetscCall(MFGSay(comm, " %25s", text));
     }
     PetscCall(MFGSay(comm, "\n"));
@@ -172,8 +193,9 @@ static PetscErrorCode PrintCrossover(MPI_Comm comm, int dim, int ranks, const MF
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode PrintBackend(MPI_Comm comm, const MFGBackend *b) {
-  MFGHints hints[MFG_MAX_DIM];
+/* hints: of agents in double precision, by dimension. */
+static PetscErrorCode PrintBackend(MPI_Comm comm, const MFGBackend *b,
+                                   MFGHints hints[MFG_MAX_DIM]) {
   PetscMPIInt size;
 
   PetscFunctionBeginUser;
@@ -191,14 +213,15 @@ static PetscErrorCode PrintBackend(MPI_Comm comm, const MFGBackend *b) {
                    "domain, and the faster\nof an even crowd, by the figures above; auto "
                    "measures the case at hand\n"));
   for (int dim = 2; dim <= b->dimensions; dim++) {
-    PetscCall(PrintCrossover(comm, dim, size > 1 ? size : 2, &hints[dim - 1]));
-    if (size == 1) PetscCall(PrintCrossover(comm, dim, 8, &hints[dim - 1]));
+    PetscCall(PrintCrossover(comm, dim, size > 1 ? size : 2, &hints[dim - 1], NULL));
+    if (size == 1) PetscCall(PrintCrossover(comm, dim, 8, &hints[dim - 1], NULL));
   }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGDevices(MPI_Comm comm, MFGExitCode *exit_code) {
   const MFGBackend *cpu, *cuda;
+  MFGHints host[MFG_MAX_DIM], device[MFG_MAX_DIM];
   const char *why;
   PetscMPIInt size;
 
@@ -208,11 +231,20 @@ PetscErrorCode MFGDevices(MPI_Comm comm, MFGExitCode *exit_code) {
   PetscCall(MFGBackendGet(comm, "cpu", &cpu));
   PetscCall(MFGBackendFind(comm, &cuda, &why));
   PetscCall(MFGSay(comm, "%d rank%s\n\n", (int)size, size > 1 ? "s" : ""));
-  PetscCall(PrintBackend(comm, cpu));
+  PetscCall(PrintBackend(comm, cpu, host));
   PetscCall(MFGSay(comm, "\n"));
-  if (cuda)
-    PetscCall(PrintBackend(comm, cuda));
-  else
-    PetscCall(MFGSay(comm, "backend cuda: %s\n", why));
+  if (!cuda) {
+    PetscCall(MFGSay(comm,
+                     "backend cuda: %s\n"
+                     "crossover of backends: none to predict, cpu is the only one here and what "
+                     "auto takes\n",
+                     why));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  PetscCall(PrintBackend(comm, cuda, device));
+  PetscCall(MFGSay(comm, "\npredicted crossover of backends: ms per step, cpu / cuda, and the "
+                         "faster, by the figures above\n"));
+  for (int dim = 1; dim <= PetscMin(cpu->dimensions, cuda->dimensions); dim++)
+    PetscCall(PrintCrossover(comm, dim, size, &host[dim - 1], &device[dim - 1]));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

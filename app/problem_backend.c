@@ -52,7 +52,8 @@ static PetscErrorCode ChooseFaster(MFGProblem *p, const MFGBackend *cuda) {
         bytes[0] / 1e6, bytes[1] / 1e6);
     PetscFunctionReturn(PETSC_SUCCESS);
   }
-  PetscCall(PredictOn(p, p->backend, &here));
+  here = p->model; /* has the seconds where a division was to be chosen */
+  if (!here.seconds[here.choice]) PetscCall(PredictOn(p, p->backend, &here));
   PetscCall(PredictOn(p, cuda, &there));
   const double cpu = here.seconds[here.choice], gpu = there.seconds[there.choice];
   PetscCall(gpu < cpu ? Take(p, cuda, &there) : Take(p, p->backend, &here));

@@ -41,7 +41,7 @@ if(MFG_CUDA)
 endif()
 
 # The whole program on the stand-in.
-foreach(case bits shared refused restart)
+foreach(case bits shared refused restart devices)
   add_test(NAME run.${case}.standin.np2 COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/gpu_on_host/whole_runs.py
     ${case} $<TARGET_FILE:nashflow_on_host> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
   set_tests_properties(run.${case}.standin.np2 PROPERTIES PROCESSORS 2 TIMEOUT 300 LABELS "gpu;verification;parallel")

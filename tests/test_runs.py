@@ -927,7 +927,7 @@ def case_devices(ranks, tmp):
     text = done.stdout
     assert done.returncode == 0 and not list(tmp.iterdir()), done
     for promised in ("backend cpu:", "positions of agents             double, single",
-                     "sorts agents by cell            yes", "backend cuda: "):
+                     "sorts agents by cell            yes", "backend cuda: ", "crossover of backends"):
         assert promised in text, text
     for dim in (1, 2, 3):
         rates = re.search(rf"^  {dim}D [0-9x ]+?  +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)$", text, re.M)

@@ -3,6 +3,7 @@
 Their densities, values and series are those of the CPU to the bit, whatever the seed of the stand-in."""
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,20 @@ def case_refused(tmp):
     assert "backend cpu" in text, text
     text = run(ON_HOST, name, tmp / "f", sets, "auto")
     assert "predicted ms per step from measured figures: cpu" in text, text
+
+
+def case_devices(tmp):
+    """Both backends, and over cells and agents which is predicted to be faster: that of the smaller figure."""
+    for ranks in (1, 2):
+        done = subprocess.run([MPIEXEC, "-n", str(ranks), ON_HOST, "devices"], capture_output=True, text=True,
+                              timeout=250, check=False)
+        assert done.returncode == 0, done
+        assert "backend cuda: host stand-in" in done.stdout and "GB/s" in done.stdout, done.stdout
+        table = done.stdout.split("predicted crossover of backends", 1)[1]
+        entries = re.findall(r"([\d.e+-]+) / ([\d.e+-]+) (cpu|cuda)\b", table)
+        assert len(entries) == 27, table
+        for cpu, cuda, faster in entries:
+            assert cpu == cuda or (faster == "cuda") == (float(cuda) < float(cpu)), table
 
 
 def case_restart(tmp):
