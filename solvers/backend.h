@@ -4,7 +4,7 @@
  * event and dispatch; callers use only them. `auto` is resolved by MFGBackendGet. */
 #pragma once
 
-#include <petscsys.h>
+#include <petscvec.h>
 
 #include "solvers/backend_jobs.h"
 #include "solvers/exchange.h"
@@ -70,6 +70,7 @@ typedef struct {
   const char *detail;         /* e.g. the instruction set chosen */
   const MFGMemoryOps *memory; /* where arrays live */
   const MFGCarrier *carrier;  /* between the ranks, in this memory */
+  VecType vectors;            /* PETSc's in this memory; NULL: PETSc's are the host's */
   int dimensions;             /* at most */
   PetscBool single;           /* takes positions in single precision */
   const MFGAgentsOps *agents;

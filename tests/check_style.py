@@ -18,6 +18,7 @@ LAYERS = [
     ("point",),
     ("backend", "exchange"),
     ("grid", "tridiagonal", "agents", "scheme"),
+    ("vectors",),
     ("residents", "star"),
     ("multigrid",),
     ("linear_step",),

@@ -25,7 +25,7 @@ TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_s
            "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
-           "test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl "
+           "test_vectors test_vectors_standin test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl "
            "test_kde_statistics_watched").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
@@ -56,6 +56,10 @@ PLANTS = [
      "axes * h->message_seconds + ", "", "hints.choice"),
     ("rows in reach of the kernel forgotten", "solvers/hints.c",
      "return reach[1] * x * pairs", "return y * x * pairs", "hints.choice"),
+
+    ("numbers of a vector left on the device", "solvers/vectors.c",
+     "PetscCall(MFGMemoryCopy(b->memory, count, sizeof *host, MFG_COPY_TO_HOST, *array, host));", "",
+     "vectors.staging"),
 
     ("local coupling dropped", "solvers/coupling.c",
      "if (cost->coupling.type == MFG_COUPLING_NONE) {", "if (cost) {"),
