@@ -5,6 +5,7 @@
 #include "gpu/check.h"
 #include "gpu/device.h"
 #include "gpu/kernels.h"
+#include "gpu/stream.h"
 #include "solvers/backend.h"
 
 /* Work memory at least doubles when it grows. */
@@ -18,6 +19,7 @@
  * rank. */
 static struct {
   PetscBool ready;
+  MFGStream stream; /* owned; that of the device */
   MFGDevice device;
   int64_t work_size;
   /* Recordings hold the address of the work memory: what was too small stays while there are any.
@@ -402,6 +404,7 @@ static const MFGBackend *BackendWith(const MFGCarrier *carrier, const char *text
                                                .detail = gpu.detail[i],
                                                .memory = &MFGMemoryOps_CUDA,
                                                .carrier = carrier,
+                                               .vectors = gpu.stream.vectors,
                                                .dimensions = MFG_MAX_DIM,
                                                .single = PETSC_TRUE,
                                                .agents = &agentsOps,
@@ -417,7 +420,7 @@ static PetscErrorCode Finalize(void) {
   PetscCall(FreeRetired());
   MFGCallCUDA(cudaFree(gpu.device.work));
   MFGCallCUDA(cudaFreeHost(gpu.drift_broken));
-  MFGCallCUDA(cudaStreamDestroy(gpu.device.stream));
+  PetscCall(MFGStreamDestroy(&gpu.stream));
   memset(&gpu, 0, sizeof gpu);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -426,9 +429,9 @@ static PetscErrorCode SetUp(int number) {
   struct cudaDeviceProp properties;
 
   PetscFunctionBeginUser;
-  MFGCallCUDA(cudaSetDevice(number));
+  PetscCall(MFGStreamCreate(number, &gpu.stream));
+  gpu.device.stream = gpu.stream.stream;
   MFGCallCUDA(cudaGetDeviceProperties(&properties, number));
-  MFGCallCUDA(cudaStreamCreateWithFlags(&gpu.device.stream, cudaStreamNonBlocking));
   MFGCallCUDA(
       cudaHostAlloc((void **)&gpu.drift_broken, sizeof *gpu.drift_broken, cudaHostAllocMapped));
   *gpu.drift_broken = 0;
