@@ -351,6 +351,13 @@ static PetscErrorCode Coupling_CUDA(const MFGCoupling *f, int64_t n, const doubl
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode Ghosts_CUDA(const MFGBlock *block, int fields, int mirror,
+                                  const double *owned, double *ghosted) {
+  PetscFunctionBeginUser;
+  MFGCallCUDA(MFGLaunchGhosts(block, fields, mirror, owned, ghosted, &gpu.device));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode StarSmooth_CUDA(const MFGStarLevel *level, float weight, const float *b,
                                       const float *x, float *next) {
   PetscFunctionBeginUser;
@@ -388,10 +395,13 @@ static const MFGGridOps gridOps = {.name = "cuda",
                                    .coupling = Coupling_CUDA,
                                    .hjb_jacobian_change = HJBJacobianChange_CUDA,
                                    .hjb_coefficients = HJBCoefficients_CUDA,
-                                   .star_smooth = StarSmooth_CUDA,
-                                   .star_restrict = StarRestrict_CUDA,
-                                   .star_correct = StarCorrect_CUDA,
-                                   .star_coarsen = StarCoarsen_CUDA};
+                                   .ghosts = Ghosts_CUDA};
+
+static const MFGStarOps starOps = {.name = "cuda",
+                                   .smooth = StarSmooth_CUDA,
+                                   .restrict_residual = StarRestrict_CUDA,
+                                   .correct = StarCorrect_CUDA,
+                                   .coarsen = StarCoarsen_CUDA};
 
 /* The backend with this carrier, of which *text says something for the log. */
 static const MFGBackend *BackendWith(const MFGCarrier *carrier, const char *text) {
@@ -409,7 +419,8 @@ static const MFGBackend *BackendWith(const MFGCarrier *carrier, const char *text
                                                .single = PETSC_TRUE,
                                                .agents = &agentsOps,
                                                .density = &densityOps,
-                                               .grid = &gridOps};
+                                               .grid = &gridOps,
+                                               .star = &starOps};
   }
   return &gpu.backend[i];
 }

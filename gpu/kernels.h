@@ -73,6 +73,8 @@ cudaError_t MFGLaunchDriftFromValue(const MFGHJBStep *step, const double *u, dou
 cudaError_t MFGLaunchCoupling(const MFGCoupling *f, int64_t n, const double *m, double *value,
                               const MFGDevice *device);
 
+cudaError_t MFGLaunchGhosts(const MFGBlock *block, int fields, int mirror, const double *owned,
+                            double *ghosted, const MFGDevice *device);
 cudaError_t MFGLaunchStarSmooth(const MFGStarLevel *level, float weight, const float *b,
                                 const float *x, float *next, const MFGDevice *device);
 cudaError_t MFGLaunchStarRestrict(const MFGStarLevel *level, const MFGStarTransfer *transfer,

@@ -1,4 +1,4 @@
-/* The interface to the compute devices: three tables of coarse operations on plain data.
+/* The interface to the compute devices: four tables of coarse operations on plain data.
  *
  * Arrays live in the memory the table names. The MFGBackend... wrappers check sizes, log a PETSc
  * event and dispatch; callers use only them. `auto` is resolved by MFGBackendGet. */
@@ -48,22 +48,32 @@ typedef struct {
   /* The matrix of hjb_jacobian into level->c and level->d. */
   PetscErrorCode (*hjb_coefficients)(const MFGHJBStep *step, const double *u,
                                      const MFGStarLevel *level);
+  /* Fields [owned] into arrays with ghosts, one after the other. Beyond walls: the value of the
+   * cell beside them where `mirror`, else as it was; on periodic axes that the block has whole:
+   * wrapped; else as it was, to be exchanged. Ghosts beyond two faces may be anything. */
+  PetscErrorCode (*ghosts)(const MFGBlock *block, int fields, int mirror, const double *owned,
+                           double *ghosted);
+} MFGGridOps;
+
+/* Matrices of the star stencil (solvers/star.h) and the passes of a multigrid cycle on them. */
+typedef struct {
+  const char *name;
   /* One sweep of Jacobi damped by `weight`, next = x + weight (b - D^{-1} A x): x and next ghosted,
    * b [owned] is the right side over d; x = NULL stands for 0. */
-  PetscErrorCode (*star_smooth)(const MFGStarLevel *level, float weight, const float *b,
-                                const float *x, float *next);
+  PetscErrorCode (*smooth)(const MFGStarLevel *level, float weight, const float *b, const float *x,
+                           float *next);
   /* Right side of the coarse level, over its d: the average of the residual over each group. */
-  PetscErrorCode (*star_restrict)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
-                                  const MFGStarLevel *coarse, const float *b, const float *x,
-                                  float *coarse_b);
+  PetscErrorCode (*restrict_residual)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                                      const MFGStarLevel *coarse, const float *b, const float *x,
+                                      float *coarse_b);
   /* x += the coarse field, interpolated linearly per axis; both ghosted. */
-  PetscErrorCode (*star_correct)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
-                                 const MFGStarLevel *coarse, const float *coarse_x, float *x);
+  PetscErrorCode (*correct)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                            const MFGStarLevel *coarse, const float *coarse_x, float *x);
   /* Coarse coefficients: row sums and what is not diffusion are averages over the faces of the
    * groups, per volume; diffusion is that of the coarse grid. */
-  PetscErrorCode (*star_coarsen)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
-                                 const MFGStarLevel *coarse);
-} MFGGridOps;
+  PetscErrorCode (*coarsen)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                            const MFGStarLevel *coarse);
+} MFGStarOps;
 
 typedef struct {
   const char *name;           /* "cpu" */
@@ -76,6 +86,7 @@ typedef struct {
   const MFGAgentsOps *agents;
   const MFGDensityOps *density;
   const MFGGridOps *grid;
+  const MFGStarOps *star;
 } MFGBackend;
 
 /* What operations say of a drift with numbers that are not finite. */
@@ -123,6 +134,6 @@ PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *s
 PetscErrorCode MFGBackendCoupling(const MFGBackend *b, const MFGCoupling *f, int64_t n,
                                   const double *m, double *value);
 
-/* The star_ operations are called through the table: one is too short to log. */
+/* `ghosts` and the operations on stars are called through the tables: one is too short to log. */
 PetscErrorCode MFGBackendHJBCoefficients(const MFGBackend *b, const MFGHJBStep *step,
                                          const double *u, const MFGStarLevel *level);

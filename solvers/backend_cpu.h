@@ -13,10 +13,14 @@
   extern const MFGAgentsOps MFGAgentsOps_CPU_##variant;                                            \
   extern const MFGDensityOps MFGDensityOps_CPU_##variant;                                          \
   extern const MFGGridOps MFGGridOps_CPU_##variant;                                                \
+  extern const MFGStarOps MFGStarOps_CPU_##variant;                                                \
   PetscErrorCode MFGSort_CPU_##variant(const MFGSort *job);
 
 PetscErrorCode MFGMarginals_CPU(const MFGMarginals *job, const int64_t *moments,
                                 int64_t *marginals);
+
+PetscErrorCode MFGGhosts_CPU(const MFGBlock *block, int fields, int mirror, const double *owned,
+                             double *ghosted);
 
 MFG_DECLARE_VARIANT(baseline)
 #if defined(__x86_64__)

@@ -1,5 +1,4 @@
 #include "solvers/backend_cpu.h"
-#include "solvers/backend_cpu_star.h"
 
 #include "solvers/hjb_point.h"
 #include "solvers/star_point.h"
@@ -144,8 +143,7 @@ SPECIALISED void DriftRow(const Row *row, const MFGHamiltonian *h, const double 
 static Row MakeRow(const MFGHJBStep *step) {
   const MFGBlock *b = &step->block;
   Row row = {.scheme = MFGHJBSchemeMake(b, step->dt, step->nu)};
-  row.stride[0] = 1;
-  for (int k = 1; k < b->dim; k++) row.stride[k] = row.stride[k - 1] * (b->count[k - 1] + 2);
+  (void)MFGGhostedStrides(b, row.stride);
   return row;
 }
 
@@ -304,8 +302,5 @@ const MFGGridOps MFG_VARIANT_NAME(MFGGridOps_CPU) = {
     .coupling = Coupling_CPU,
     .hjb_jacobian_change = HJBJacobianChange_CPU,
     .hjb_coefficients = HJBCoefficients_CPU,
-    .star_smooth = MFG_VARIANT_NAME(MFGStarSmooth_CPU),
-    .star_restrict = MFG_VARIANT_NAME(MFGStarRestrict_CPU),
-    .star_correct = MFG_VARIANT_NAME(MFGStarCorrect_CPU),
-    .star_coarsen = MFG_VARIANT_NAME(MFGStarCoarsen_CPU),
+    .ghosts = MFGGhosts_CPU,
 };

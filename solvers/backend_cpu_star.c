@@ -1,4 +1,4 @@
-#include "solvers/backend_cpu_star.h"
+#include "solvers/backend_cpu.h"
 
 #include "solvers/star_point.h"
 
@@ -10,8 +10,8 @@ typedef struct {
 } Layout;
 
 static Layout LayoutOf(const MFGBlock *b) {
-  Layout l = {{1, 0, 0}};
-  for (int k = 1; k < b->dim; k++) l.stride[k] = l.stride[k - 1] * (b->count[k - 1] + 2);
+  Layout l;
+  (void)MFGGhostedStrides(b, l.stride);
   return l;
 }
 
@@ -55,8 +55,8 @@ static void CoefficientLines(const MFGStarLevel *level, ptrdiff_t at, const floa
     c[s] = s < 2 * level->block.dim ? level->c[s] + at : NULL;
 }
 
-PetscErrorCode MFG_VARIANT_NAME(MFGStarSmooth_CPU)(const MFGStarLevel *level, float weight,
-                                                   const float *b, const float *x, float *next) {
+static PetscErrorCode Smooth_CPU(const MFGStarLevel *level, float weight, const float *b,
+                                 const float *x, float *next) {
   const MFGBlock *block = &level->block;
   const Layout l = LayoutOf(block);
   const int n = block->count[0];
@@ -96,10 +96,9 @@ static void GatherLine(int factor, int n, const float *restrict share, const flo
   if (n % 2) coarse[n / 2] = share[n - 1] * fine[n - 1];
 }
 
-PetscErrorCode MFG_VARIANT_NAME(MFGStarRestrict_CPU)(const MFGStarLevel *level,
-                                                     const MFGStarTransfer *transfer,
-                                                     const MFGStarLevel *coarse, const float *b,
-                                                     const float *x, float *coarse_b) {
+static PetscErrorCode Restrict_CPU(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                                   const MFGStarLevel *coarse, const float *b, const float *x,
+                                   float *coarse_b) {
   const MFGBlock *block = &level->block, *group = &coarse->block;
   const Layout l = LayoutOf(block);
   const int n = block->count[0];
@@ -153,10 +152,8 @@ static void LineWeights(const MFGStarTransfer *transfer, const MFGBlock *block, 
   weight[1] = 1 - weight[0] - weight[2];
 }
 
-PetscErrorCode MFG_VARIANT_NAME(MFGStarCorrect_CPU)(const MFGStarLevel *level,
-                                                    const MFGStarTransfer *transfer,
-                                                    const MFGStarLevel *coarse,
-                                                    const float *coarse_x, float *x) {
+static PetscErrorCode Correct_CPU(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                                  const MFGStarLevel *coarse, const float *coarse_x, float *x) {
   const MFGBlock *block = &level->block, *group = &coarse->block;
   const Layout l = LayoutOf(block), L = LayoutOf(group);
   const int n = block->count[0], width = group->count[0] + 2;
@@ -217,9 +214,8 @@ static void CoarsenLine(const MFGStarLevel *level, const MFGStarTransfer *transf
   GatherLine(transfer->factor[0], n, share[0], sum, coarse);
 }
 
-PetscErrorCode MFG_VARIANT_NAME(MFGStarCoarsen_CPU)(const MFGStarLevel *level,
-                                                    const MFGStarTransfer *transfer,
-                                                    const MFGStarLevel *coarse) {
+static PetscErrorCode Coarsen_CPU(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                                  const MFGStarLevel *coarse) {
   const MFGBlock *block = &level->block, *group = &coarse->block;
   const int n = group->count[0];
 
@@ -248,3 +244,9 @@ PetscErrorCode MFG_VARIANT_NAME(MFGStarCoarsen_CPU)(const MFGStarLevel *level,
     }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
+
+const MFGStarOps MFG_VARIANT_NAME(MFGStarOps_CPU) = {.name = "cpu",
+                                                     .smooth = Smooth_CPU,
+                                                     .restrict_residual = Restrict_CPU,
+                                                     .correct = Correct_CPU,
+                                                     .coarsen = Coarsen_CPU};

@@ -30,16 +30,17 @@ struct MFGHJB_ {
 
 static PetscErrorCode FormResidual(SNES snes, Vec u, Vec residual, void *context) {
   MFGHJB hjb = (MFGHJB)context;
-  const double *ghosted;
+  const double *owned, *ghosted;
   double *r;
 
   PetscFunctionBeginUser;
   (void)snes;
-  PetscCall(MFGStarGhostsFill(hjb->ghosts, u, &ghosted));
+  PetscCall(VecGetArrayRead(u, &owned));
+  PetscCall(MFGStarGhostsFill(hjb->ghosts, owned, &ghosted));
+  PetscCall(VecRestoreArrayRead(u, &owned));
   PetscCall(VecGetArrayWrite(residual, &r));
   PetscCall(MFGBackendHJBResidual(hjb->backend, &hjb->step, ghosted, r));
   PetscCall(VecRestoreArrayWrite(residual, &r));
-  PetscCall(MFGStarGhostsRestore(hjb->ghosts, &ghosted));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -69,11 +70,13 @@ static PetscErrorCode NoteProducts(MFGHJB hjb) {
 static PetscErrorCode FormJacobian(SNES snes, Vec u, Mat A, Mat P, void *context) {
   MFGHJB hjb = (MFGHJB)context;
   const MFGStarLevel *scaled;
-  const double *ghosted;
+  const double *owned, *ghosted;
 
   PetscFunctionBeginUser;
   (void)snes;
-  PetscCall(MFGStarGhostsFill(hjb->ghosts, u, &ghosted));
+  PetscCall(VecGetArrayRead(u, &owned));
+  PetscCall(MFGStarGhostsFill(hjb->ghosts, owned, &ghosted));
+  PetscCall(VecRestoreArrayRead(u, &owned));
   if (hjb->products) {
     PetscCall(MFGBackendHJBJacobian(hjb->backend, &hjb->step, ghosted, hjb->values));
     PetscCall(MFGStarMatrixSetValues(P, hjb->values));
@@ -81,7 +84,6 @@ static PetscErrorCode FormJacobian(SNES snes, Vec u, Mat A, Mat P, void *context
     PetscCall(MFGStarMatrixGetScaledWrite(P, &scaled));
     PetscCall(MFGBackendHJBCoefficients(hjb->backend, &hjb->step, ghosted, scaled));
   }
-  PetscCall(MFGStarGhostsRestore(hjb->ghosts, &ghosted));
   if (A != P) {
     PetscCall(MatAssemblyBegin(A, MAT_FINAL_ASSEMBLY));
     PetscCall(MatAssemblyEnd(A, MAT_FINAL_ASSEMBLY));
@@ -172,9 +174,9 @@ PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, cons
       .block = grid->block, .dt = spec->dt, .nu = spec->nu, .hamiltonian = spec->hamiltonian};
   PetscCall(DMCreateGlobalVector(grid->da, &hjb->u));
   PetscCall(VecDuplicate(hjb->u, &hjb->residual));
-  PetscCall(MFGStarGhostsCreate(grid, &hjb->ghosts));
+  PetscCall(MFGStarGhostsCreate(grid, backend, &hjb->ghosts));
   PetscCall(PetscMalloc2(owned, &hjb->source, owned, &hjb->shift));
-  PetscCall(MFGStarMatrixCreate(grid, "hjb_", &hjb->jacobian));
+  PetscCall(MFGStarMatrixCreate(grid, backend, "hjb_", &hjb->jacobian));
   PetscCall(MFGStarMatrixSetDiffusion(hjb->jacobian, spec->nu));
   PetscCall(CreateSolver(hjb));
   PetscCall(MFGLogEvent("HJBSweep", &hjb->sweep_event));
@@ -445,11 +447,8 @@ PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U, doub
   PetscCall(PetscLogEventBegin(hjb->drift_event, 0, 0, 0, 0));
   for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {
     hjb->step.drift = GivenDrift(hjb, n);
-    PetscCall(VecPlaceArray(hjb->u, U + n * owned));
-    PetscCall(MFGStarGhostsFill(hjb->ghosts, hjb->u, &ghosted));
+    PetscCall(MFGStarGhostsFill(hjb->ghosts, U + n * owned, &ghosted));
     PetscCall(MFGBackendDriftFromValue(hjb->backend, &hjb->step, ghosted, drift));
-    PetscCall(MFGStarGhostsRestore(hjb->ghosts, &ghosted));
-    PetscCall(VecResetArray(hjb->u));
   }
   PetscCall(PetscLogEventEnd(hjb->drift_event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -51,9 +51,9 @@ PetscErrorCode MFGLinearStepCreate(const MFGGrid *grid, const MFGBackend *backen
   s->spec = *spec;
   PetscCall(DMCreateGlobalVector(grid->da, &s->u));
   PetscCall(VecDuplicate(s->u, &s->right));
-  PetscCall(MFGStarGhostsCreate(grid, &s->ghosts));
+  PetscCall(MFGStarGhostsCreate(grid, backend, &s->ghosts));
   PetscCall(PetscMalloc1(owned * (2 * grid->block.dim + 1), &s->values));
-  PetscCall(MFGStarMatrixCreate(grid, "fp_", &s->jacobian));
+  PetscCall(MFGStarMatrixCreate(grid, backend, "fp_", &s->jacobian));
   PetscCall(MFGStarMatrixSetDiffusion(s->jacobian, spec->nu));
   PetscCall(CreateSolver(s));
   *step = s;
@@ -93,11 +93,8 @@ PetscErrorCode MFGLinearStepSet(MFGLinearStep s, int level, const double *u) {
   const double *ghosted;
 
   PetscFunctionBeginUser;
-  PetscCall(VecPlaceArray(s->u, u));
-  PetscCall(MFGStarGhostsFill(s->ghosts, s->u, &ghosted));
+  PetscCall(MFGStarGhostsFill(s->ghosts, u, &ghosted));
   PetscCall(MFGBackendHJBJacobian(s->backend, &step, ghosted, s->values));
-  PetscCall(MFGStarGhostsRestore(s->ghosts, &ghosted));
-  PetscCall(VecResetArray(s->u));
   PetscCall(MFGStarMatrixSetValues(s->jacobian, s->values));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -123,18 +120,12 @@ PetscErrorCode MFGLinearStepChange(MFGLinearStep s, int level, const double *u, 
 
   PetscFunctionBeginUser;
   if (!s->change) {
-    PetscCall(MFGStarMatrixCreate(s->grid, "fp_", &s->change));
-    PetscCall(MFGStarGhostsCreate(s->grid, &s->direction));
+    PetscCall(MFGStarMatrixCreate(s->grid, s->backend, "fp_", &s->change));
+    PetscCall(MFGStarGhostsCreate(s->grid, s->backend, &s->direction));
   }
-  PetscCall(VecPlaceArray(s->u, u));
-  PetscCall(MFGStarGhostsFill(s->ghosts, s->u, &ghosted));
-  PetscCall(VecResetArray(s->u));
-  PetscCall(VecPlaceArray(s->u, w));
-  PetscCall(MFGStarGhostsFill(s->direction, s->u, &direction));
-  PetscCall(VecResetArray(s->u));
+  PetscCall(MFGStarGhostsFill(s->ghosts, u, &ghosted));
+  PetscCall(MFGStarGhostsFill(s->direction, w, &direction));
   PetscCall(MFGBackendHJBJacobianChange(s->backend, &step, ghosted, direction, s->values));
-  PetscCall(MFGStarGhostsRestore(s->direction, &direction));
-  PetscCall(MFGStarGhostsRestore(s->ghosts, &ghosted));
   PetscCall(MFGStarMatrixSetValues(s->change, s->values));
   PetscCall(VecPlaceArray(s->u, m));
   PetscCall(VecPlaceArray(s->right, product));
@@ -149,11 +140,8 @@ static PetscErrorCode Residual(MFGLinearStep s, const MFGHJBStep *step, const do
   const double *ghosted;
 
   PetscFunctionBeginUser;
-  PetscCall(VecPlaceArray(s->u, u));
-  PetscCall(MFGStarGhostsFill(s->ghosts, s->u, &ghosted));
-  PetscCall(VecResetArray(s->u));
+  PetscCall(MFGStarGhostsFill(s->ghosts, u, &ghosted));
   PetscCall(MFGBackendHJBResidual(s->backend, step, ghosted, residual));
-  PetscCall(MFGStarGhostsRestore(s->ghosts, &ghosted));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -24,7 +24,7 @@ typedef struct {
 
 typedef struct {
   const MFGGrid *grid; /* borrowed */
-  const MFGGridOps *ops;
+  const MFGStarOps *ops;
   PetscInt pairs;
   PetscReal weights[2];
   int count;
@@ -391,14 +391,14 @@ static PetscErrorCode PCSetUp_Multigrid(PC pc) {
   PetscCall(MFGStarMatrixGetGrid(pc->pmat, &m->grid, &diffusion));
   PetscCall(MFGStarMatrixGetScaled(pc->pmat, &scaled));
   if (!m->count) {
-    PetscCall(MFGBackendGet(m->grid->comm, "auto", &backend));
-    m->ops = backend->grid;
+    PetscCall(MFGStarMatrixGetBackend(pc->pmat, &backend));
+    m->ops = backend->star;
     PetscCall(CreateLevels(m, scaled, diffusion));
   }
   for (int i = 0; i < m->count - 1; i++) {
     const Level *l = &m->level[i], *next = l + 1;
     if (!l->gather) {
-      PetscCall(m->ops->star_coarsen(&l->star, &l->transfer, &next->star));
+      PetscCall(m->ops->coarsen(&l->star, &l->transfer, &next->star));
       continue;
     }
     PetscCall(Gather(m, l, l->star.d, next->star.d));
@@ -506,15 +506,15 @@ static PetscErrorCode Cycle(const Multigrid *m, int i, PetscBool transposed) {
     PetscFunctionReturn(PETSC_SUCCESS);
   }
   for (PetscInt p = 0; p < 2 * m->pairs; p++) {
-    PetscCall(m->ops->star_smooth(A, first, l->b, p ? l->x : NULL, l->y));
+    PetscCall(m->ops->smooth(A, first, l->b, p ? l->x : NULL, l->y));
     PetscCall(FillGhosts(l, l->y));
-    PetscCall(m->ops->star_smooth(A, second, l->b, l->y, l->x));
+    PetscCall(m->ops->smooth(A, second, l->b, l->y, l->x));
     if (p < 2 * m->pairs - 1) PetscCall(FillGhosts(l, l->x));
     if (p != m->pairs - 1) continue;
-    PetscCall(m->ops->star_restrict(A, &l->transfer, &next->star, l->b, l->x, next->b));
+    PetscCall(m->ops->restrict_residual(A, &l->transfer, &next->star, l->b, l->x, next->b));
     PetscCall(Cycle(m, i + 1, transposed));
     PetscCall(FillGhosts(next, next->x));
-    PetscCall(m->ops->star_correct(A, &l->transfer, &next->star, next->x, l->x));
+    PetscCall(m->ops->correct(A, &l->transfer, &next->star, next->x, l->x));
     PetscCall(FillGhosts(l, l->x));
   }
   PetscFunctionReturn(PETSC_SUCCESS);

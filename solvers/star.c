@@ -5,48 +5,27 @@
 #define TYPE_STAR "star"
 
 struct MFGStarGhosts_ {
-  const MFGGrid *grid; /* borrowed */
-  Vec local;           /* owned; 2D, 3D */
-  double *line;        /* owned; 1D */
+  const MFGGrid *grid;       /* borrowed */
+  const MFGBackend *backend; /* borrowed */
+  MFGExchange exchange;      /* owned; NULL where the box is the whole grid */
+  double *ghosted;           /* owned, in the backend's memory */
 };
 
-/* Strides of a box with one ghost cell around its `dim` axes. */
-static void GhostStrides(const MFGBlock *b, ptrdiff_t stride[MFG_MAX_DIM]) {
-  stride[0] = 1;
-  for (int k = 1; k < MFG_MAX_DIM; k++) stride[k] = stride[k - 1] * (b->count[k - 1] + 2);
-}
-
-/* Walls: the ghost is a copy of the cell beside it. `g` is the box with one ghost cell around. The
- * star stencil reads no ghost beside two walls: only the faces of the owned cells are set. */
-static void MirrorWalls(const MFGBlock *b, double *g) {
-  ptrdiff_t stride[MFG_MAX_DIM];
-
-  GhostStrides(b, stride);
-  for (int k = 0; k < b->dim; k++) g += stride[k];
-  for (int axis = 0; axis < b->dim; axis++)
-    for (int side = 0; side < 2; side++) {
-      const int wall = side ? b->cells[axis] - 1 : 0, at = wall - b->start[axis];
-      const int p = axis == 0, q = axis == 2 ? 1 : 2; /* the axes along the wall */
-      if (b->boundary[axis][side] != MFG_BOUNDARY_NOFLUX || at < 0 || at >= b->count[axis])
-        continue;
-      const ptrdiff_t out = side ? stride[axis] : -stride[axis];
-      for (int j = 0; j < b->count[q]; j++) {
-        double *cell = g + at * stride[axis] + j * stride[q];
-        for (int i = 0; i < b->count[p]; i++, cell += stride[p]) cell[out] = *cell;
-      }
-    }
-}
-
-PetscErrorCode MFGStarGhostsCreate(const MFGGrid *grid, MFGStarGhosts *out) {
+PetscErrorCode MFGStarGhostsCreate(const MFGGrid *grid, const MFGBackend *backend,
+                                   MFGStarGhosts *out) {
+  const MFGBlock *b = &grid->block, whole = MFGGridWhole(grid);
+  const int64_t cells = MFGGhostedCells(b);
   MFGStarGhosts ghosts;
 
   PetscFunctionBeginUser;
   PetscCall(PetscNew(&ghosts));
   ghosts->grid = grid;
-  if (grid->block.dim == 1)
-    PetscCall(PetscMalloc1(grid->block.count[0] + 2, &ghosts->line));
-  else
-    PetscCall(DMCreateLocalVector(grid->da, &ghosts->local));
+  ghosts->backend = backend;
+  if (MFGBlockOwned(b) < MFGBlockCells(b))
+    PetscCall(MFGExchangeCreate(grid->comm, backend->carrier, &whole, grid->divisions,
+                                &ghosts->exchange));
+  PetscCall(MFGMemoryAllocate(backend->memory, cells, sizeof(double), &ghosts->ghosted));
+  PetscCall(MFGMemoryZero(backend->memory, cells, sizeof(double), ghosts->ghosted));
   *out = ghosts;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -54,49 +33,29 @@ PetscErrorCode MFGStarGhostsCreate(const MFGGrid *grid, MFGStarGhosts *out) {
 PetscErrorCode MFGStarGhostsDestroy(MFGStarGhosts *ghosts) {
   PetscFunctionBeginUser;
   if (!ghosts || !*ghosts) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(VecDestroy(&(*ghosts)->local));
-  PetscCall(PetscFree((*ghosts)->line));
+  PetscCall(MFGExchangeDestroy(&(*ghosts)->exchange));
+  PetscCall(MFGMemoryFree((*ghosts)->backend->memory, &(*ghosts)->ghosted));
   PetscCall(PetscFree(*ghosts));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* In 1D the whole grid is here and PETSc's scatter would cost more than the kernel. */
-PetscErrorCode MFGStarGhostsFill(MFGStarGhosts ghosts, Vec u, const double **ghosted) {
+PetscErrorCode MFGStarGhostsFill(MFGStarGhosts ghosts, const double *u, const double **ghosted) {
   const MFGBlock *b = &ghosts->grid->block;
-  double *g = ghosts->line;
+  const MFGHalo halo = {
+      .width = {1, b->dim > 1, b->dim > 2}, .element = sizeof(double), .fields = 1};
 
   PetscFunctionBeginUser;
-  if (b->dim == 1) {
-    const double *owned;
-    PetscCall(VecGetArrayRead(u, &owned));
-    memcpy(g + 1, owned, b->count[0] * sizeof *g);
-    g[0] = owned[b->count[0] - 1];
-    g[b->count[0] + 1] = owned[0];
-    PetscCall(VecRestoreArrayRead(u, &owned));
-  } else {
-    PetscCall(DMGlobalToLocalBegin(ghosts->grid->da, u, INSERT_VALUES, ghosts->local));
-    PetscCall(DMGlobalToLocalEnd(ghosts->grid->da, u, INSERT_VALUES, ghosts->local));
-    PetscCall(VecGetArray(ghosts->local, &g));
-  }
-  MirrorWalls(b, g);
-  *ghosted = g;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-PetscErrorCode MFGStarGhostsRestore(MFGStarGhosts ghosts, const double **ghosted) {
-  PetscFunctionBeginUser;
-  if (ghosts->grid->block.dim > 1) {
-    double *g = (double *)*ghosted;
-    PetscCall(VecRestoreArray(ghosts->local, &g));
-  }
-  *ghosted = NULL;
+  PetscCall(ghosts->backend->grid->ghosts(b, 1, 1, u, ghosts->ghosted));
+  if (ghosts->exchange) PetscCall(MFGExchangeHalo(ghosts->exchange, &halo, ghosts->ghosted));
+  *ghosted = ghosts->ghosted;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 typedef struct {
-  const MFGGrid *grid; /* borrowed */
-  Vec local;           /* owned, as all below; with ghosts */
-  double *values;      /* [2 dim + 1][owned] */
+  const MFGGrid *grid;       /* borrowed */
+  const MFGBackend *backend; /* borrowed */
+  Vec local;                 /* owned, as all below; with ghosts */
+  double *values;            /* [2 dim + 1][owned] */
   double diffusion[MFG_MAX_DIM];
   MFGStarLevel scaled;
   float *numbers, *parts;           /* the arrays of `scaled` */
@@ -140,7 +99,7 @@ static PetscErrorCode MatMult_Star(Mat A, Vec x, Vec y) {
 
   PetscFunctionBegin;
   PetscCall(CheckValues(A));
-  GhostStrides(b, stride);
+  (void)MFGGhostedStrides(b, stride);
   PetscCall(DMGlobalToLocalBegin(star->grid->da, x, INSERT_VALUES, star->local));
   PetscCall(DMGlobalToLocalEnd(star->grid->da, x, INSERT_VALUES, star->local));
   PetscCall(VecGetArrayRead(star->local, &ghosted));
@@ -170,7 +129,7 @@ static PetscErrorCode MatMultTranspose_Star(Mat A, Vec x, Vec y) {
 
   PetscFunctionBegin;
   PetscCall(CheckValues(A));
-  GhostStrides(b, stride);
+  (void)MFGGhostedStrides(b, stride);
   PetscCall(VecSet(star->local, 0));
   PetscCall(VecGetArray(star->local, &ghosted));
   PetscCall(VecGetArrayRead(x, &factor));
@@ -230,7 +189,7 @@ static PetscErrorCode MatCreate_Star(Mat A) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode SetUpStar(const MFGGrid *grid, Mat A) {
+static PetscErrorCode SetUpStar(const MFGGrid *grid, const MFGBackend *backend, Mat A) {
   StarMatrix *star = (StarMatrix *)A->data;
   const MFGBlock *b = &grid->block;
   const int64_t owned = MFGBlockOwned(b);
@@ -238,6 +197,7 @@ static PetscErrorCode SetUpStar(const MFGGrid *grid, Mat A) {
 
   PetscFunctionBegin;
   star->grid = grid;
+  star->backend = backend;
   PetscCall(DMCreateLocalVector(grid->da, &star->local));
   PetscCall(
       PetscCalloc2((2 * b->dim + 1) * owned, &star->numbers, 2 * b->dim * longest, &star->parts));
@@ -268,7 +228,7 @@ static PetscErrorCode SetUpAssembled(const MFGGrid *grid, Mat matrix) {
   PetscCall(DMGetLocalToGlobalMapping(grid->da, &mapping));
   PetscCall(ISLocalToGlobalMappingGetIndices(mapping, &global));
   PetscCall(PetscMalloc2(owned * width, &i, owned * width, &j));
-  GhostStrides(b, stride);
+  (void)MFGGhostedStrides(b, stride);
   for (int z = 0; z < b->count[2]; z++)
     for (int y = 0; y < b->count[1]; y++)
       for (int x = 0; x < b->count[0]; x++) {
@@ -287,7 +247,8 @@ static PetscErrorCode SetUpAssembled(const MFGGrid *grid, Mat matrix) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGStarMatrixCreate(const MFGGrid *grid, const char *prefix, Mat *matrix) {
+PetscErrorCode MFGStarMatrixCreate(const MFGGrid *grid, const MFGBackend *backend,
+                                   const char *prefix, Mat *matrix) {
   const PetscInt owned = (PetscInt)MFGBlockOwned(&grid->block);
   PetscBool star;
 
@@ -300,7 +261,7 @@ PetscErrorCode MFGStarMatrixCreate(const MFGGrid *grid, const char *prefix, Mat 
   PetscCall(MatSetFromOptions(*matrix));
   PetscCall(MFGStarMatrixIs(*matrix, &star));
   if (star)
-    PetscCall(SetUpStar(grid, *matrix));
+    PetscCall(SetUpStar(grid, backend, *matrix));
   else
     PetscCall(SetUpAssembled(grid, *matrix));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -372,6 +333,15 @@ PetscErrorCode MFGStarMatrixGetGrid(Mat matrix, const MFGGrid **grid, const doub
   PetscCall(GetStar(matrix, &star));
   *grid = star->grid;
   *diffusion = star->diffusion;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGStarMatrixGetBackend(Mat matrix, const MFGBackend **backend) {
+  StarMatrix *star = NULL;
+
+  PetscFunctionBeginUser;
+  PetscCall(GetStar(matrix, &star));
+  *backend = star->backend;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

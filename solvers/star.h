@@ -9,22 +9,24 @@
 
 typedef struct MFGStarGhosts_ *MFGStarGhosts;
 
-/* Collective on grid->comm. Room for one field with a ghost cell on each side of every used axis;
- * the grid is borrowed. */
-PetscErrorCode MFGStarGhostsCreate(const MFGGrid *grid, MFGStarGhosts *ghosts);
+/* Collective on grid->comm. Room for one field with a ghost cell on each side of every used axis,
+ * in the backend's memory; grid and backend are borrowed. */
+PetscErrorCode MFGStarGhostsCreate(const MFGGrid *grid, const MFGBackend *backend,
+                                   MFGStarGhosts *ghosts);
 PetscErrorCode MFGStarGhostsDestroy(MFGStarGhosts *ghosts);
 
 /* Collective on grid->comm. u[owned] with its ghosts: neighbours' values, wrapped on periodic axes,
- * at a wall the value of the cell beside it. Borrowed until Restore. */
-PetscErrorCode MFGStarGhostsFill(MFGStarGhosts ghosts, Vec u, const double **ghosted);
-PetscErrorCode MFGStarGhostsRestore(MFGStarGhosts ghosts, const double **ghosted);
+ * at a wall the value of the cell beside it. Both in the backend's memory; borrowed until the next
+ * Fill. */
+PetscErrorCode MFGStarGhostsFill(MFGStarGhosts ghosts, const double *u, const double **ghosted);
 
 /* Collective on grid->comm. A matrix on the grid's global vectors; options -<prefix>mat_type:
  * `star`, by default in 2D and 3D, which keeps the stencil's coefficients and has products,
- * transposed products and the diagonal; or AIJ, by default in 1D. Owned by the caller; the grid is
- * borrowed.
+ * transposed products and the diagonal; or AIJ, by default in 1D. Owned by the caller; grid and
+ * backend are borrowed.
  */
-PetscErrorCode MFGStarMatrixCreate(const MFGGrid *grid, const char *prefix, Mat *matrix);
+PetscErrorCode MFGStarMatrixCreate(const MFGGrid *grid, const MFGBackend *backend,
+                                   const char *prefix, Mat *matrix);
 
 /* Collective. values[owned][2 dim + 1] in the order of MFGGridOps.hjb_jacobian: diagonal, then low
  * and high neighbour per axis; across a wall 0. */
@@ -37,8 +39,9 @@ PetscErrorCode MFGStarMatrixSetValues(Mat matrix, const double *values);
 PetscErrorCode MFGStarMatrixSetDiffusion(Mat matrix, double nu);
 PetscErrorCode MFGStarMatrixIs(Mat matrix, PetscBool *star);
 
-/* Both borrowed. */
+/* All borrowed. */
 PetscErrorCode MFGStarMatrixGetGrid(Mat matrix, const MFGGrid **grid, const double **diffusion);
+PetscErrorCode MFGStarMatrixGetBackend(Mat matrix, const MFGBackend **backend);
 
 /* The matrix scaled and in single precision, what a preconditioner takes; borrowed. Its numbers are
  * made from the values at the first call after these have changed. */

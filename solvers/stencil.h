@@ -84,6 +84,24 @@ MFG_HD MFGExtent MFGBlockWidened(const MFGBlock *b, const int width[]) {
   return e;
 }
 
+/* Cells of a ghosted array: a block with one cell more on each side of the used axes. */
+MFG_HD int64_t MFGGhostedCells(const MFGBlock *b) {
+  int64_t n = 1;
+  for (int k = 0; k < b->dim; k++) n *= b->count[k] + 2;
+  return n;
+}
+
+/* Distances of neighbours in it; returns the place of the block's first cell. */
+MFG_HD ptrdiff_t MFGGhostedStrides(const MFGBlock *b, ptrdiff_t stride[MFG_MAX_DIM]) {
+  ptrdiff_t first = 1;
+  stride[0] = 1;
+  for (int k = 1; k < MFG_MAX_DIM; k++) {
+    stride[k] = stride[k - 1] * (b->count[k - 1] + 2);
+    if (k < b->dim) first += stride[k];
+  }
+  return first;
+}
+
 MFG_HD double MFGCellVolume(const MFGBlock *b) {
   double v = 1;
   for (int k = 0; k < b->dim; k++) v *= b->spacing[k];

@@ -63,13 +63,6 @@ static PetscErrorCode LendAgents(Loans *l, Use use, MFGAgentRange *a) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Cells of a box with one more on each side of the used axes. */
-static int64_t Ghosted(const MFGBlock *b) {
-  static const int one[MFG_MAX_DIM] = {1, 1, 1};
-  const MFGExtent e = MFGBlockWidened(b, one);
-  return MFGExtentCells(&e);
-}
-
 /* Numbers of one level of moments. */
 static int64_t Moments(const MFGBlock *box, const MFGMomentShape *shape, const MFGExtent *extent) {
   const int64_t cells = extent && extent->count[0] ? MFGExtentCells(extent) : MFGBlockOwned(box);
@@ -95,7 +88,8 @@ static PetscErrorCode Scan(const MFGScan *given) {
   PetscFunctionBeginUser;
   PetscCall(LendAgents(&l, WRITE, &job.agents));
   LEND(READ, job.drift,
-       levels * job.domain.dim * (job.ghosted ? Ghosted(&job.domain) : MFGBlockCells(&job.domain)));
+       levels * job.domain.dim *
+           (job.ghosted ? MFGGhostedCells(&job.domain) : MFGBlockCells(&job.domain)));
   LEND(WRITE, job.moments, levels * Moments(&job.domain, &job.shape, &job.extent));
   LEND(WRITE, job.leavers, 1 + job.agents.count);
   PetscCall(Return(&l, device->agents->scan(&job)));
@@ -188,7 +182,7 @@ static PetscErrorCode LendStep(Loans *l, MFGHJBStep *step, const double **u) {
   PetscCall(Lend(l, READ, owned, sizeof(double), &step->next));
   PetscCall(Lend(l, READ, owned, sizeof(double), &step->source));
   PetscCall(Lend(l, READ, step->block.dim * owned, sizeof(double), &step->drift));
-  PetscCall(Lend(l, READ, Ghosted(&step->block), sizeof(double), u));
+  PetscCall(Lend(l, READ, MFGGhostedCells(&step->block), sizeof(double), u));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -214,7 +208,7 @@ static PetscErrorCode JacobianChange(const MFGHJBStep *given, const double *u, c
 
   PetscFunctionBeginUser;
   PetscCall(LendStep(&l, &step, &u));
-  LEND(READ, w, Ghosted(&step.block));
+  LEND(READ, w, MFGGhostedCells(&step.block));
   LEND(WRITE, values, (2 * step.block.dim + 1) * MFGBlockOwned(&step.block));
   PetscCall(Return(&l, device->grid->hjb_jacobian_change(&step, u, w, values)));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -227,6 +221,17 @@ static PetscErrorCode Coupling(const MFGCoupling *f, int64_t n, const double *m,
   LEND(READ, m, n);
   LEND(WRITE, value, n);
   PetscCall(Return(&l, device->grid->coupling(f, n, m, value)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Ghosts(const MFGBlock *b, int fields, int mirror, const double *owned,
+                             double *ghosted) {
+  Loans l = {0};
+
+  PetscFunctionBeginUser;
+  LEND(READ, owned, fields * MFGBlockOwned(b));
+  LEND(WRITE, ghosted, fields * MFGGhostedCells(b));
+  PetscCall(Return(&l, device->grid->ghosts(b, fields, mirror, owned, ghosted)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -273,9 +278,9 @@ static PetscErrorCode Smooth(const MFGStarLevel *given, float weight, const floa
   PetscFunctionBeginUser;
   PetscCall(LendLevel(&l, READ, &level));
   LEND(READ, b, MFGBlockOwned(&level.block));
-  LEND(READ, x, Ghosted(&level.block));
-  LEND(WRITE, next, Ghosted(&level.block));
-  PetscCall(Return(&l, device->grid->star_smooth(&level, weight, b, x, next)));
+  LEND(READ, x, MFGGhostedCells(&level.block));
+  LEND(WRITE, next, MFGGhostedCells(&level.block));
+  PetscCall(Return(&l, device->star->smooth(&level, weight, b, x, next)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -291,9 +296,10 @@ static PetscErrorCode Restrict(const MFGStarLevel *given, const MFGStarTransfer 
   PetscCall(LendLevel(&l, READ, &coarse));
   PetscCall(LendTransfer(&l, &level.block, &transfer));
   LEND(READ, b, MFGBlockOwned(&level.block));
-  LEND(READ, x, Ghosted(&level.block));
+  LEND(READ, x, MFGGhostedCells(&level.block));
   LEND(WRITE, coarse_b, MFGBlockOwned(&coarse.block));
-  PetscCall(Return(&l, device->grid->star_restrict(&level, &transfer, &coarse, b, x, coarse_b)));
+  PetscCall(
+      Return(&l, device->star->restrict_residual(&level, &transfer, &coarse, b, x, coarse_b)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -307,9 +313,9 @@ static PetscErrorCode Correct(const MFGStarLevel *given, const MFGStarTransfer *
   PetscCall(LendLevel(&l, READ, &level));
   PetscCall(LendLevel(&l, READ, &coarse));
   PetscCall(LendTransfer(&l, &level.block, &transfer));
-  LEND(READ, coarse_x, Ghosted(&coarse.block));
-  LEND(WRITE, x, Ghosted(&level.block));
-  PetscCall(Return(&l, device->grid->star_correct(&level, &transfer, &coarse, coarse_x, x)));
+  LEND(READ, coarse_x, MFGGhostedCells(&coarse.block));
+  LEND(WRITE, x, MFGGhostedCells(&level.block));
+  PetscCall(Return(&l, device->star->correct(&level, &transfer, &coarse, coarse_x, x)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -323,7 +329,7 @@ static PetscErrorCode Coarsen(const MFGStarLevel *given, const MFGStarTransfer *
   PetscCall(LendLevel(&l, READ, &level));
   PetscCall(LendLevel(&l, WRITE, &coarse));
   PetscCall(LendTransfer(&l, &level.block, &transfer));
-  PetscCall(Return(&l, device->grid->star_coarsen(&level, &transfer, &coarse)));
+  PetscCall(Return(&l, device->star->coarsen(&level, &transfer, &coarse)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -334,10 +340,13 @@ static const MFGGridOps gridOps = {.name = "cuda",
                                    .coupling = Coupling,
                                    .hjb_jacobian_change = JacobianChange,
                                    .hjb_coefficients = Coefficients,
-                                   .star_smooth = Smooth,
-                                   .star_restrict = Restrict,
-                                   .star_correct = Correct,
-                                   .star_coarsen = Coarsen};
+                                   .ghosts = Ghosts};
+
+static const MFGStarOps starOps = {.name = "cuda",
+                                   .smooth = Smooth,
+                                   .restrict_residual = Restrict,
+                                   .correct = Correct,
+                                   .coarsen = Coarsen};
 
 static const MFGBackend onDevice = {.name = "cuda",
                                     .detail = "on arrays of the host",
@@ -347,7 +356,8 @@ static const MFGBackend onDevice = {.name = "cuda",
                                     .single = PETSC_TRUE,
                                     .agents = &agentsOps,
                                     .density = &densityOps,
-                                    .grid = &gridOps};
+                                    .grid = &gridOps,
+                                    .star = &starOps};
 
 PetscBool MFGTestOnDevice(void) {
   const char *name = getenv("MFG_TEST_BACKEND");
@@ -383,7 +393,8 @@ PetscErrorCode MFGTestBackend(MPI_Comm comm, const MFGBackend **backend) {
   {                                                                                                \
     .name = "cpu", .memory = &MFGMemoryOps_Host, .carrier = &MFGCarrier_Host,                      \
     .dimensions = MFG_MAX_DIM, .agents = &MFGAgentsOps_CPU_##variant,                              \
-    .density = &MFGDensityOps_CPU_##variant, .grid = &MFGGridOps_CPU_##variant                     \
+    .density = &MFGDensityOps_CPU_##variant, .grid = &MFGGridOps_CPU_##variant,                    \
+    .star = &MFGStarOps_CPU_##variant                                                              \
   }
 
 int MFGTestBackends(const MFGBackend *backends[MFG_TEST_BACKENDS_MOST]) {

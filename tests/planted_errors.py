@@ -112,8 +112,8 @@ PLANTS = [
     ("V and M of level n in the HJB step", "solvers/hjb.c",
      "source(context, n + 1, hjb->source)", "source(context, PetscMax(n, 1), hjb->source)"),
     ("agents with the control of t_{n+1}", "solvers/hjb.c",
-     "VecPlaceArray(hjb->u, U + n * owned)",
-     "VecPlaceArray(hjb->u, U + PetscMin(n + 1, hjb->spec.steps) * owned)"),
+     "MFGStarGhostsFill(hjb->ghosts, U + n * owned, &ghosted)",
+     "MFGStarGhostsFill(hjb->ghosts, U + PetscMin(n + 1, hjb->spec.steps) * owned, &ghosted)"),
     ("agents with the given drift of t_{n+1}", "solvers/hjb.c",
      "  for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {\n"
      "    hjb->step.drift = GivenDrift(hjb, n);",
@@ -148,7 +148,8 @@ PLANTS = [
      "double y = a->lower + (z - floor(z / a->length) * a->length) + 0 * folds;"),
     ("normal drift even at walls", "solvers/particle_point.h",
      "if (axis == component) *sign = -1;", "if (axis == component) *sign = 1;"),
-    ("no mirror of the value at walls", "solvers/star.c", "  MirrorWalls(b, g);\n", "  (void)MirrorWalls;\n"),
+    ("no mirror of the value at walls", "solvers/backend_cpu_ghosts.c",
+     "if (periodic ? !whole : !(mirror && at_wall)) continue;", "if (periodic ? !whole : mirror && at_wall) continue;"),
 
     ("given drift ignored by the agents", "solvers/hjb.c",
      "  for (int n = begin; n < end; n++, drift += hjb->grid->block.dim * owned) {\n"

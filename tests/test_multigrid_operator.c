@@ -81,8 +81,8 @@ static void TestProducts(void **state) {
       Values(&grid, .1, 0, 0, 3, values);
       MFG_OK(PetscOptionsSetValue(NULL, "-a_mat_type", "star"));
       MFG_OK(PetscOptionsSetValue(NULL, "-b_mat_type", "aij"));
-      MFG_OK(MFGStarMatrixCreate(&grid, "a_", &star));
-      MFG_OK(MFGStarMatrixCreate(&grid, "b_", &aij));
+      MFG_OK(MFGStarMatrixCreate(&grid, Backend(), "a_", &star));
+      MFG_OK(MFGStarMatrixCreate(&grid, Backend(), "b_", &aij));
       MFG_OK(MFGStarMatrixSetValues(star, values));
       MFG_OK(MFGStarMatrixSetValues(aij, values));
       MFG_OK(DMCreateGlobalVector(grid.da, &x));
@@ -123,7 +123,7 @@ static void OpenSystem(System *s, int dim, const int cells[], const double upper
   Grid(PETSC_COMM_WORLD, dim, cells, upper, walls, &s->grid);
   double *values = NewField((2 * dim + 1) * MFGBlockOwned(&s->grid.block));
   Values(&s->grid, dt, nu, speed, 0, values);
-  MFG_OK(MFGStarMatrixCreate(&s->grid, "a_", &s->A));
+  MFG_OK(MFGStarMatrixCreate(&s->grid, Backend(), "a_", &s->A));
   MFG_OK(MFGStarMatrixSetDiffusion(s->A, nu));
   MFG_OK(MFGStarMatrixSetValues(s->A, values));
   MFG_OK(PetscFree(values));
