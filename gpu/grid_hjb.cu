@@ -71,7 +71,8 @@ static __global__ void ResidualKernel(const Step s, const double *u, double *res
 template <int dim>
 static __device__ void StoreRow(const Step &s, const Cell &c, double diagonal,
                                 const double to_low[], const double to_high[], double *values) {
-  values += c.owned * (2 * dim + 1);
+  const int64_t owned = MFGBlockOwned(&s.step.block);
+  values += c.owned;
 #pragma unroll
   for (int k = 0; k < dim; k++) diagonal -= to_low[k] + to_high[k];
 #pragma unroll
@@ -81,7 +82,7 @@ static __device__ void StoreRow(const Step &s, const Cell &c, double diagonal,
       diagonal += v;
       v = 0;
     }
-    values[1 + face] = v;
+    values[(1 + face) * owned] = v;
   }
   values[0] = diagonal;
 }

@@ -35,7 +35,7 @@ typedef struct {
   const char *name;
   /* u is U^n with one ghost cell on each side of every used axis (walls: the mirrored value). */
   PetscErrorCode (*hjb_residual)(const MFGHJBStep *step, const double *u, double *residual);
-  /* [owned][2 dim + 1]: diagonal, then low and high neighbour per axis; across a wall 0, its value
+  /* [2 dim + 1][owned]: diagonal, then low and high neighbour per axis; across a wall 0, its value
    * added to the diagonal. */
   PetscErrorCode (*hjb_jacobian)(const MFGHJBStep *step, const double *u, double *values);
   /* b - H_p at central differences: [dim][owned]; the normal component at a wall uses the mirror.

@@ -36,19 +36,19 @@ SPECIALISED void ResidualRow(const Row *row, const MFGHamiltonian *h, const doub
 }
 
 SPECIALISED void JacobianRow(const Row *row, const MFGHamiltonian *h, const double *restrict u,
-                             int n, double *restrict values, const int dim, const int given) {
+                             int n, ptrdiff_t field, double *restrict values, const int dim,
+                             const int given) {
   for (int i = 0; i < n; i++) {
     double low[MFG_MAX_DIM], high[MFG_MAX_DIM], b[MFG_MAX_DIM];
     double to_low[MFG_MAX_DIM], to_high[MFG_MAX_DIM], diagonal = row->scheme.inverse_dt;
-    double *v = values + (ptrdiff_t)i * (2 * dim + 1);
     Load(row, u, i, dim, given, low, high, b);
     MFGHJBPointJacobian(&row->scheme, h, dim, u[i], low, high, given ? b : NULL, to_low, to_high);
     for (int k = 0; k < dim; k++) {
-      v[1 + 2 * k] = to_low[k];
-      v[2 + 2 * k] = to_high[k];
+      values[(1 + 2 * k) * field + i] = to_low[k];
+      values[(2 + 2 * k) * field + i] = to_high[k];
       diagonal -= to_low[k] + to_high[k];
     }
-    v[0] = diagonal;
+    values[i] = diagonal;
   }
 }
 
@@ -81,22 +81,22 @@ SPECIALISED void CoefficientsRow(const Row *row, const MFGHamiltonian *h, const 
 
 SPECIALISED void JacobianChangeRow(const Row *row, const MFGHamiltonian *h,
                                    const double *restrict u, const double *restrict w, int n,
-                                   double *restrict values, const int dim, const int given) {
+                                   ptrdiff_t field, double *restrict values, const int dim,
+                                   const int given) {
   (void)given;
   for (int i = 0; i < n; i++) {
     double low[MFG_MAX_DIM], high[MFG_MAX_DIM], dlow[MFG_MAX_DIM], dhigh[MFG_MAX_DIM];
     double to_low[MFG_MAX_DIM], to_high[MFG_MAX_DIM], none[MFG_MAX_DIM], diagonal = 0;
-    double *v = values + (ptrdiff_t)i * (2 * dim + 1);
     Load(row, u, i, dim, 0, low, high, none);
     Load(row, w, i, dim, 0, dlow, dhigh, none);
     MFGHJBPointJacobianChange(&row->scheme, h, dim, u[i], low, high, w[i], dlow, dhigh, to_low,
                               to_high);
     for (int k = 0; k < dim; k++) {
-      v[1 + 2 * k] = to_low[k];
-      v[2 + 2 * k] = to_high[k];
+      values[(1 + 2 * k) * field + i] = to_low[k];
+      values[(2 + 2 * k) * field + i] = to_high[k];
       diagonal -= to_low[k] + to_high[k];
     }
-    v[0] = diagonal;
+    values[i] = diagonal;
   }
 }
 
@@ -190,16 +190,16 @@ static int WallCells(const MFGBlock *b, int axis, int side, int begin[], int end
 
 /* Across a wall the neighbour is the cell itself: its entry moves to the diagonal. */
 static void FoldWalls(const MFGBlock *b, double *values) {
-  const int width = 2 * b->dim + 1;
+  const int64_t owned = MFGBlockOwned(b);
   int begin[MFG_MAX_DIM], end[MFG_MAX_DIM];
   for (int face = 0; face < 2 * b->dim; face++) {
     if (!WallCells(b, face / 2, face % 2, begin, end)) continue;
     for (int k = begin[2]; k < end[2]; k++)
       for (int j = begin[1]; j < end[1]; j++)
         for (int i = begin[0]; i < end[0]; i++) {
-          double *v = values + (((ptrdiff_t)k * b->count[1] + j) * b->count[0] + i) * width;
-          v[0] += v[1 + face];
-          v[1 + face] = 0;
+          const ptrdiff_t at = ((ptrdiff_t)k * b->count[1] + j) * b->count[0] + i;
+          values[at] += values[(1 + face) * owned + at];
+          values[(1 + face) * owned + at] = 0;
         }
   }
 }
@@ -224,14 +224,15 @@ static void FoldScaledWalls(const MFGStarLevel *level) {
 
 static PetscErrorCode HJBJacobian_CPU(const MFGHJBStep *step, const double *u, double *values) {
   Row line = MakeRow(step), *row = &line;
-  const int n = step->block.count[0], width = 2 * step->block.dim + 1;
+  const int n = step->block.count[0];
+  const int64_t owned = MFGBlockOwned(&step->block);
 
   PetscFunctionBeginUser;
   for (int k = 0; k < step->block.count[2]; k++)
     for (int j = 0; j < step->block.count[1]; j++) {
       ptrdiff_t first;
       const double *center = PlaceRow(step, row, j, k, u, &first);
-      DISPATCH(JacobianRow, step, center, n, values + first * width);
+      DISPATCH(JacobianRow, step, center, n, owned, values + first);
     }
   FoldWalls(&step->block, values);
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -259,14 +260,15 @@ static PetscErrorCode HJBCoefficients_CPU(const MFGHJBStep *step, const double *
 static PetscErrorCode HJBJacobianChange_CPU(const MFGHJBStep *step, const double *u,
                                             const double *w, double *values) {
   Row line = MakeRow(step), *row = &line;
-  const int n = step->block.count[0], width = 2 * step->block.dim + 1;
+  const int n = step->block.count[0];
+  const int64_t owned = MFGBlockOwned(&step->block);
 
   PetscFunctionBeginUser;
   for (int k = 0; k < step->block.count[2]; k++)
     for (int j = 0; j < step->block.count[1]; j++) {
       ptrdiff_t first;
       const double *center = PlaceRow(step, row, j, k, u, &first);
-      DISPATCH(JacobianChangeRow, step, center, w + (center - u), n, values + first * width);
+      DISPATCH(JacobianChangeRow, step, center, w + (center - u), n, owned, values + first);
     }
   FoldWalls(&step->block, values);
   PetscFunctionReturn(PETSC_SUCCESS);

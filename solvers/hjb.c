@@ -13,7 +13,7 @@ struct MFGHJB_ {
   Mat jacobian;
   Vec u, residual; /* [owned] */
   MFGStarGhosts ghosts;
-  double *values;     /* [owned][2 dim + 1]; NULL until products with the Jacobian are needed */
+  double *values;     /* [2 dim + 1][owned]; NULL until products with the Jacobian are needed */
   PetscBool products; /* the solver in use needs them */
   double *source;     /* F of the level, [owned] */
   double *shift;      /* first guess less the value it starts from, [owned] */

@@ -14,7 +14,7 @@ struct MFGLinearStep_ {
   MFGStarGhosts ghosts;
   Mat change; /* NULL until wanted, like its ghosts */
   MFGStarGhosts direction;
-  double *values; /* [owned][2 dim + 1] */
+  double *values; /* [2 dim + 1][owned] */
 };
 
 static PetscErrorCode CreateSolver(MFGLinearStep s) {

@@ -214,8 +214,8 @@ static PetscErrorCode SetUpStar(const MFGGrid *grid, const MFGBackend *backend, 
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The pattern: rows of owned cells in the order of the kernel's values. A neighbour beyond a wall
- * has no column: the mapping gives -1 and PETSc drops the entry. */
+/* The pattern: diagonals, then each neighbour's, as in the kernel's values. A neighbour beyond a
+ * wall has no column: the mapping gives -1 and PETSc drops the entry. */
 static PetscErrorCode SetUpAssembled(const MFGGrid *grid, Mat matrix) {
   const MFGBlock *b = &grid->block;
   const PetscInt owned = (PetscInt)MFGBlockOwned(b), width = 2 * b->dim + 1;
@@ -228,19 +228,16 @@ static PetscErrorCode SetUpAssembled(const MFGGrid *grid, Mat matrix) {
   PetscCall(DMGetLocalToGlobalMapping(grid->da, &mapping));
   PetscCall(ISLocalToGlobalMappingGetIndices(mapping, &global));
   PetscCall(PetscMalloc2(owned * width, &i, owned * width, &j));
-  (void)MFGGhostedStrides(b, stride);
-  for (int z = 0; z < b->count[2]; z++)
-    for (int y = 0; y < b->count[1]; y++)
-      for (int x = 0; x < b->count[0]; x++) {
-        const int cell[] = {x, y, z};
-        ptrdiff_t center = 0;
-        for (int k = 0; k < b->dim; k++) center += (cell[k] + 1) * stride[k];
-        for (PetscInt k = 0; k < width; k++, at++) {
-          const ptrdiff_t step = k ? stride[(k - 1) / 2] : 0;
+  const ptrdiff_t first = MFGGhostedStrides(b, stride);
+  for (PetscInt s = 0; s < width; s++)
+    for (int z = 0; z < b->count[2]; z++)
+      for (int y = 0; y < b->count[1]; y++)
+        for (int x = 0; x < b->count[0]; x++, at++) {
+          const ptrdiff_t center = first + x + y * stride[1] + z * stride[2];
+          const ptrdiff_t step = s ? stride[(s - 1) / 2] : 0;
           i[at] = global[center];
-          j[at] = global[k % 2 ? center - step : center + step];
+          j[at] = global[s % 2 ? center - step : center + step];
         }
-      }
   PetscCall(ISLocalToGlobalMappingRestoreIndices(mapping, &global));
   PetscCall(MatSetPreallocationCOO(matrix, at, i, j));
   PetscCall(PetscFree2(i, j));
@@ -298,8 +295,7 @@ PetscErrorCode MFGStarMatrixSetValues(Mat matrix, const double *values) {
   const int64_t owned = MFGBlockOwned(&star->grid->block);
   const int width = 2 * star->grid->block.dim + 1;
   if (!star->values) PetscCall(PetscMalloc1(width * owned, &star->values));
-  for (int s = 0; s < width; s++)
-    for (int64_t i = 0; i < owned; i++) star->values[s * owned + i] = values[i * width + s];
+  PetscCall(PetscArraycpy(star->values, values, width * owned));
   star->has_values = PETSC_TRUE;
   star->has_scaled = PETSC_FALSE;
   PetscCall(PetscObjectStateIncrease((PetscObject)matrix));

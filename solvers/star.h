@@ -28,7 +28,7 @@ PetscErrorCode MFGStarGhostsFill(MFGStarGhosts ghosts, const double *u, const do
 PetscErrorCode MFGStarMatrixCreate(const MFGGrid *grid, const MFGBackend *backend,
                                    const char *prefix, Mat *matrix);
 
-/* Collective. values[owned][2 dim + 1] in the order of MFGGridOps.hjb_jacobian: diagonal, then low
+/* Collective. values[2 dim + 1][owned] in the order of MFGGridOps.hjb_jacobian: diagonal, then low
  * and high neighbour per axis; across a wall 0. */
 PetscErrorCode MFGStarMatrixSetValues(Mat matrix, const double *values);
 

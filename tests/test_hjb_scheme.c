@@ -142,7 +142,7 @@ static void CheckJacobian(Setup *s) {
     int i[MFG_MAX_DIM], star[7];
     Position(&s->block, (int)at, i);
     Star(&s->block, i[0], i[1], i[2], star);
-    for (int k = 0; k < s->width; k++) dense[at * s->cells + star[k]] += s->out[at * s->width + k];
+    for (int k = 0; k < s->width; k++) dense[at * s->cells + star[k]] += s->out[k * s->cells + at];
   }
   for (size_t column = 0; column < s->cells; column++) {
     const double value = s->u[column];
@@ -167,18 +167,19 @@ static void TestJacobian(void **state) {
 static void CheckMonotone(Setup *s) {
   MFG_OK(MFGBackendHJBJacobian(Backend(), &s->step, s->ghosted, s->out));
   for (size_t i = 0; i < s->cells; i++) {
-    const double *v = s->out + i * s->width;
-    double sum = v[0];
+    const double diagonal = s->out[i];
+    double sum = diagonal;
     int at[MFG_MAX_DIM];
     Position(&s->block, (int)i, at);
     for (int k = 1; k < s->width; k++) {
       const int axis = (k - 1) / 2, side = (k - 1) % 2;
       const int wall =
           s->block.boundary[axis][side] == W && at[axis] == (side ? s->block.cells[axis] - 1 : 0);
-      assert_true(wall ? v[k] == 0 : v[k] < 0);
-      sum += v[k];
+      const double v = s->out[k * s->cells + i];
+      assert_true(wall ? v == 0 : v < 0);
+      sum += v;
     }
-    MFG_ASSERT_NEAR(sum, 1 / s->step.dt, 1e-12 * v[0]);
+    MFG_ASSERT_NEAR(sum, 1 / s->step.dt, 1e-12 * diagonal);
   }
 }
 
@@ -243,7 +244,7 @@ static void TestStatedNumbersInSpace(void **state) {
   /* to low: -(q- - b-)/h - nu/h^2, to high: (q+ - b+)/h - nu/h^2 */
   const double row[] = {1 + 1.25 + 2.25 + 3 + 9 + 20 + 32, -1.25, -2.25, -3, -9, -20, -32};
   MFG_OK(MFGBackendHJBJacobian(Backend(), &step, u, jacobian));
-  for (int k = 0; k < 7; k++) MFG_ASSERT_NEAR(jacobian[13 * 7 + k], row[k], 1e-13);
+  for (int k = 0; k < 7; k++) MFG_ASSERT_NEAR(jacobian[27 * k + 13], row[k], 1e-13);
 }
 
 /* u = .2 prod cos(a_k x_k + phase_k), a different on each axis; half waves at walls. */
@@ -364,7 +365,6 @@ static void CheckPermuted(int dim, const int order[], MFGHamiltonian hamiltonian
   Setup a, t;
   Open(&a, Box(dim, W, P, W), hamiltonian, 1);
   OpenPermuted(&a, order, &t);
-  const int width = a.width;
   for (size_t at = 0; at < a.cells; at++) {
     const size_t to = Permuted(&a, order, &t, at);
     t.u[to] = a.u[at];
@@ -380,11 +380,11 @@ static void CheckPermuted(int dim, const int order[], MFGHamiltonian hamiltonian
   MFG_OK(MFGBackendHJBJacobian(Backend(), &a.step, a.ghosted, a.out));
   MFG_OK(MFGBackendHJBJacobian(Backend(), &t.step, t.ghosted, t.out));
   for (size_t at = 0; at < a.cells; at++) {
-    const double *row = a.out + at * width, *to = t.out + Permuted(&a, order, &t, at) * width;
+    const double *row = a.out + at, *to = t.out + Permuted(&a, order, &t, at);
     MFG_ASSERT_NEAR(row[0], to[0], 1e-11);
     for (int k = 0; k < dim; k++)
       for (int side = 1; side <= 2; side++)
-        MFG_ASSERT_NEAR(row[2 * order[k] + side], to[2 * k + side], 1e-11);
+        MFG_ASSERT_NEAR(row[(2 * order[k] + side) * a.cells], to[(2 * k + side) * t.cells], 1e-11);
   }
   MFG_OK(MFGBackendDriftFromValue(Backend(), &a.step, a.ghosted, a.out));
   MFG_OK(MFGBackendDriftFromValue(Backend(), &t.step, t.ghosted, t.out));

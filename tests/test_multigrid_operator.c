@@ -27,9 +27,10 @@ static double Noise(const MFGBlock *b, int i, int j, int k, int what) {
 static void Values(const MFGGrid *grid, double dt, double nu, double speed, double random,
                    double *values) {
   const MFGBlock *b = &grid->block;
+  const int64_t owned = MFGBlockOwned(b);
   for (int k = 0; k < b->count[2]; k++)
     for (int j = 0; j < b->count[1]; j++)
-      for (int i = 0; i < b->count[0]; i++, values += 2 * b->dim + 1) {
+      for (int i = 0; i < b->count[0]; i++, values++) {
         const int at[] = {b->start[0] + i, b->start[1] + j, b->start[2] + k};
         double x[MFG_MAX_DIM];
         Center(b, at[0], at[1], at[2], x);
@@ -42,7 +43,7 @@ static void Values(const MFGGrid *grid, double dt, double nu, double speed, doub
               b->boundary[axis][0] == MFG_BOUNDARY_NOFLUX && at[axis] == (s % 2 ? n - 1 : 0);
           double a = nu / (h * h) + (s % 2 ? fmax(-v, 0) : fmax(v, 0)) / h;
           a += random * Noise(b, i, j, k, s);
-          values[1 + s] = wall ? 0 : -a;
+          values[(1 + s) * owned] = wall ? 0 : -a;
           values[0] += wall ? 0 : a;
         }
       }
