@@ -356,8 +356,8 @@ static PetscErrorCode RunSteps(const Steps *steps) {
   PetscBool replayed;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGRecordingRun(p->backend->memory, &chunk->steps, key, StepResidents, (void *)steps,
-                            &replayed));
+  PetscCall(MFGRecordingRun(p->grid->world, p->backend->memory, &chunk->steps, key, StepResidents,
+                            (void *)steps, &replayed));
   if (replayed)
     MFGExchangeCount(p->exchange, &chunk->bytes);
   else

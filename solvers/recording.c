@@ -7,7 +7,7 @@ PetscErrorCode MFGRecordingDestroy(const MFGMemoryOps *m, MFGRecording *r) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGRecordingRun(const MFGMemoryOps *m, MFGRecording *r,
+PetscErrorCode MFGRecordingRun(MPI_Comm comm, const MFGMemoryOps *m, MFGRecording *r,
                                const int64_t key[MFG_RECORDING_KEYS],
                                PetscErrorCode (*work)(void *context), void *context,
                                PetscBool *replayed) {
@@ -17,7 +17,9 @@ PetscErrorCode MFGRecordingRun(const MFGMemoryOps *m, MFGRecording *r,
     PetscCall(work(context));
     PetscFunctionReturn(PETSC_SUCCESS);
   }
-  if (!r->seen || memcmp(r->key, key, sizeof r->key)) {
+  int fresh = !r->seen || memcmp(r->key, key, sizeof r->key);
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &fresh, 1, MPI_INT, MPI_MAX, comm));
+  if (fresh) {
     PetscCall(MFGRecordingDestroy(m, r));
     memcpy(r->key, key, sizeof r->key);
     r->seen = PETSC_TRUE;

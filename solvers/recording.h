@@ -13,10 +13,11 @@ typedef struct {
   void *recording; /* owned; NULL before the second time */
 } MFGRecording;
 
-/* Does `work`: the first time with these keys directly, so that all it allocates is there; the
- * second time recorded; from then on the recording. *replayed: `work` was not called. Directly
- * every time where the memory cannot record. */
-PetscErrorCode MFGRecordingRun(const MFGMemoryOps *memory, MFGRecording *recording,
+/* Collective on comm. Does `work`: the first time with these keys directly, so that all it
+ * allocates is there; the second time recorded; from then on the recording. *replayed: `work` was
+ * not called. Directly every time where the memory cannot record. All ranks do the same: directly
+ * where the keys of one of them are new, since messages must be in recordings on all or on none. */
+PetscErrorCode MFGRecordingRun(MPI_Comm comm, const MFGMemoryOps *memory, MFGRecording *recording,
                                const int64_t key[MFG_RECORDING_KEYS],
                                PetscErrorCode (*work)(void *context), void *context,
                                PetscBool *replayed);

@@ -389,6 +389,16 @@ PetscErrorCode MFGTestBackend(MPI_Comm comm, const MFGBackend **backend) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+PetscBool MFGTestBrief(void) {
+  return (PetscBool)(MFGTestOnDevice() && !getenv("MFG_TEST_FULL"));
+}
+
+const MFGBackend *MFGTestMemory(void) {
+  const MFGBackend *backend;
+  MFG_OK(MFGBackendGet(PETSC_COMM_WORLD, MFGTestOnDevice() ? "cuda" : "cpu", &backend));
+  return backend;
+}
+
 #define VARIANT(variant)                                                                           \
   {                                                                                                \
     .name = "cpu", .memory = &MFGMemoryOps_Host, .carrier = &MFGCarrier_Host,                      \

@@ -11,8 +11,15 @@
 /* Collective on comm. That of MFGBackendGet(comm, "cpu"), or the GPU's. */
 PetscErrorCode MFGTestBackend(MPI_Comm comm, const MFGBackend **backend);
 
+/* Collective on all ranks. The same, but with arrays in its own memory: that of the device. */
+const MFGBackend *MFGTestMemory(void);
+
 /* All variants of the CPU that this processor has, or the GPU's; returns how many. */
 int MFGTestBackends(const MFGBackend *backends[MFG_TEST_BACKENDS_MOST]);
 
 /* Whether MFG_TEST_BACKEND=cuda. */
 PetscBool MFGTestOnDevice(void);
+
+/* Whether only some of the cases are to be done: on a device, where MFG_TEST_FULL is not set (as it
+ * is in slow tests). */
+PetscBool MFGTestBrief(void);

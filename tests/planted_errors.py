@@ -26,7 +26,7 @@ TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_s
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
            "test_vectors test_vectors_standin test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl "
-           "test_kde_statistics_watched").split()
+           "test_kde_statistics_watched test_gpu_sweep").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
 
@@ -357,6 +357,19 @@ PLANTS = [
     ("an atomic of the marginals forgotten", "gpu/marginals.cu",
      "if (m[k]) atomicAdd(&x[k], (unsigned long long)m[k]);", "if (m[k]) x[k] += (unsigned long long)m[k];",
      "kde.statistics"),
+    ("agents copied to the host between steps", "solvers/particles.c",
+     "    s->scan.agents = p->now.range;\n",
+     "    s->scan.agents = p->now.range;\n    double x;\n"
+     "    PetscCall(MFGMemoryCopy(p->backend->memory, 1, sizeof x, MFG_COPY_TO_HOST,\n"
+     "                            p->now.range.position[0], &x));\n", "gpu.sweep"),
+    ("moments copied to the host between steps", "solvers/particles.c",
+     "    PetscCall(MFGResidentsStep(p->residents, &s->scan));\n",
+     "    PetscCall(MFGResidentsStep(p->residents, &s->scan));\n    int64_t x;\n"
+     "    PetscCall(MFGMemoryCopy(p->backend->memory, 1, sizeof x, MFG_COPY_TO_HOST, s->scan.moments, &x));\n",
+     "gpu.sweep"),
+    ("ranks record each for itself", "solvers/recording.c",
+     "  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &fresh, 1, MPI_INT, MPI_MAX, comm));\n", "  (void)comm;\n", "gpu.sweep"),
+    ("steps never replayed", "solvers/recording.c", "if (!m->record_begin) {", "if (m) {", "gpu.sweep"),
     ("devices wait for their hosts", "tests/gpu_on_host/streams.cpp",
      "    if (CollectivesPending()) Progress();\n", "", "gpu_on_host.nccl"),
 ]

@@ -91,20 +91,20 @@ static PetscErrorCode Create(const Problem *p, const MFGBackend *backend, Soluti
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode Solve(MPI_Comm comm, const Problem *p, Solution *s) {
-  const MFGBackend *backend;
+static PetscErrorCode Solve(MPI_Comm comm, const MFGBackend *backend, const Problem *p,
+                            Solution *s) {
   MFGParticles particles;
   MFGDensityPlan plan;
 
   PetscFunctionBeginUser;
   CreateGrid(comm, p->box, &s->grid);
-  PetscCall(MFGTestBackend(comm, &backend));
   PetscCall(Create(p, backend, s, &particles, &plan));
   DriftContext context = {p, s->grid.block};
   s->M = malloc((p->steps + 1) * MFGBlockOwned(&s->grid.block) * sizeof *s->M);
   s->statistics = malloc((p->steps + 1) * sizeof *s->statistics);
-  PetscErrorCode error = PETSC_SUCCESS;             /* of a refusal: all is freed */
-  for (int again = 0; again < 2 && !error; again++) /* with buffers that have grown */
+  PetscErrorCode error = PETSC_SUCCESS; /* of a refusal: all is freed */
+  /* With buffers that have grown; recorded by a device; replayed. */
+  for (int again = 0; again < (backend->memory->is_host ? 2 : 3) && !error; again++)
     error = MFGParticlesSweep(particles, plan, 0, Drift, &context, s->M, s->statistics);
   s->imbalance = MFGParticlesImbalance(particles);
   s->bytes = MFGParticlesBytesMoved(particles);
@@ -124,14 +124,16 @@ static void AssertSame(const Problem *p, const Solution *shared, const Solution 
                  alone->statistics);
 }
 
-/* Domain, or as it is, on all ranks against replicated on one that never sorts. */
+/* Domain, or as it is, on all ranks against replicated on one that never sorts, by its CPU. */
 static void Compare(Problem p) {
+  const MFGBackend *cpu;
   Solution shared, alone;
   if (!p.way.sort_every) p.way.decomposition = MFG_DECOMPOSITION_DOMAIN;
-  MFG_OK(Solve(PETSC_COMM_WORLD, &p, &shared));
+  MFG_OK(Solve(PETSC_COMM_WORLD, MFGTestMemory(), &p, &shared));
   p.way.decomposition = MFG_DECOMPOSITION_REPLICATED;
   p.way.sort_every = MFG_SORT_NEVER;
-  MFG_OK(Solve(PETSC_COMM_SELF, &p, &alone));
+  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &cpu));
+  MFG_OK(Solve(PETSC_COMM_SELF, cpu, &p, &alone));
   AssertSame(&p, &shared, &alone);
   Free(&shared);
   Free(&alone);
@@ -142,7 +144,7 @@ static void SameBitsAsReplicated(void **state) {
   PetscMPIInt size;
   MPI_Comm_size(PETSC_COMM_WORLD, &size); /* more ranks than cores are slow */
   const Box *const boxes[] = {&line, &ring, &tube, &room, &torus, &hall, &box};
-  for (int i = 0; i < 7; i++) {
+  for (int i = 0; i < (MFGTestBrief() ? 3 : 7); i += MFGTestBrief() ? 2 : 1) {
     /* A tenth of a cell of noise and two cells of drift per step; five agents leave boxes empty. */
     Compare((Problem){boxes[i], 1001, 7, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, {0}});
     Compare((Problem){boxes[i], 5, 3, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, {0}});
@@ -162,7 +164,7 @@ static void SameBitsInSinglePrecision(void **state) {
   PetscMPIInt size;
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
   const Box *const boxes[] = {&line, &ring, &tube, &room, &hall, &box};
-  for (int i = 0; i<6; i += size> 2 ? 2 : 1) {
+  for (int i = 0; i < 6; i += MFGTestBrief() ? 5 : size > 2 ? 2 : 1) {
     Compare((Problem){
         boxes[i], 1001, 7, 1e-5, 2, 1.5, 3, 0, MFG_DENSITY_MOMENTS, {.single = PETSC_TRUE}});
     Compare(
@@ -178,7 +180,7 @@ static void SameBitsSorted(void **state) {
   const Box *const boxes[] = {&line, &ring, &tube, &room, &hall, &box};
   PetscMPIInt size;
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  for (int i = 0; i<24; i += size> 2 ? 5 : 1) { /* more ranks than cores are slow */
+  for (int i = 0; i < (MFGTestBrief() ? 16 : 24); i += MFGTestBrief() ? 8 : size > 2 ? 5 : 1) {
     const Box *b = boxes[i % 6];
     const MFGDecomposition way =
         i % 12 < 6 ? MFG_DECOMPOSITION_REPLICATED : MFG_DECOMPOSITION_DOMAIN;
@@ -207,9 +209,9 @@ static void AnotherSeedDiffers(void **state) {
                MFG_DENSITY_MOMENTS,
                {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
   Solution a, b;
-  MFG_OK(Solve(PETSC_COMM_WORLD, &p, &a));
+  MFG_OK(Solve(PETSC_COMM_WORLD, MFGTestMemory(), &p, &a));
   p.seed = 4;
-  MFG_OK(Solve(PETSC_COMM_WORLD, &p, &b));
+  MFG_OK(Solve(PETSC_COMM_WORLD, MFGTestMemory(), &p, &b));
   const int64_t n = MFGBlockOwned(&a.grid.block);
   assert_memory_not_equal(a.M + p.steps * n, b.M + p.steps * n, n * sizeof *a.M);
   Free(&a);
@@ -224,10 +226,11 @@ static void AThousandFastStepsLoseNobody(void **state) {
   const Box small = {3, {7, 9, 78}, {0, -1, 3}, {1, 2, 5}, {P, W, P}};
   PetscMPIInt size;
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  for (int i = 0; i < 3; i++) {
+  for (int i = MFGTestBrief(); i < (MFGTestBrief() ? 2 : 3); i++) {
     const Problem p = {i < 2 ? boxes[i] : &small,
                        400,
-                       size > 2 && i != 1 ? 60 : 1000, /* more ranks than cores: 20 ms a step */
+                       /* More ranks than cores: 20 ms a step. */
+                       MFGTestOnDevice() || (size > 2 && i != 1) ? 60 : 1000,
                        1e-4,
                        30,
                        1.5,
@@ -236,7 +239,7 @@ static void AThousandFastStepsLoseNobody(void **state) {
                        MFG_DENSITY_MOMENTS,
                        {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
     Solution s;
-    MFG_OK(Solve(PETSC_COMM_WORLD, &p, &s));
+    MFG_OK(Solve(PETSC_COMM_WORLD, MFGTestMemory(), &p, &s));
     const MFGBlock *b = &s.grid.block;
     for (int n = 0; n <= p.steps; n += 20) {
       double mass = 0;
@@ -264,7 +267,7 @@ static void ImbalanceIsLargestOverMean(void **state) {
                      MFG_DENSITY_MOMENTS,
                      {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
   Solution s;
-  MFG_OK(Solve(PETSC_COMM_WORLD, &p, &s));
+  MFG_OK(Solve(PETSC_COMM_WORLD, MFGTestMemory(), &p, &s));
   MFG_ASSERT_NEAR(s.imbalance, size, 0);
   Free(&s);
 }
@@ -286,7 +289,7 @@ static void NarrowBoxesAreRefused(void **state) {
                      {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
   Solution s = {0};
   MFG_OK(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
-  const PetscErrorCode error = Solve(PETSC_COMM_WORLD, &p, &s);
+  const PetscErrorCode error = Solve(PETSC_COMM_WORLD, MFGTestMemory(), &p, &s);
   MFG_OK(PetscPopErrorHandler());
   assert_int_equal(error, size > 1 ? PETSC_ERR_USER_INPUT : PETSC_SUCCESS);
   Free(&s);

@@ -193,20 +193,20 @@ struct Exchange {
   std::vector<Transfer> transfers;
   std::vector<std::vector<char>> out, in;
   std::vector<MPI_Request> requests;
-  bool started = false;
+  bool started = false, captured = false;
 
   void Post(const Transfer &t, std::vector<char> &from, std::vector<char> &to) {
     MPI_Request request;
     const int bytes = (int)t.bytes;
     if (t.kind == Transfer::Receive) {
       to.resize(t.bytes);
-      PMPI_Irecv(to.data(), bytes, MPI_BYTE, t.peer, 0, comm->mpi, &request);
+      PMPI_Irecv(to.data(), bytes, MPI_BYTE, t.peer, MPI_ANY_TAG, comm->mpi, &request);
     } else {
       const char *source = static_cast<const char *>(t.from);
       from.assign(source, source + t.bytes);
       if (t.kind == Transfer::Send) {
         /* A send waits for its receive, as NCCL's may. */
-        PMPI_Issend(from.data(), bytes, MPI_BYTE, t.peer, 0, comm->mpi, &request);
+        PMPI_Issend(from.data(), bytes, MPI_BYTE, t.peer, captured, comm->mpi, &request);
       } else {
         int size;
         PMPI_Type_size(t.type, &size);
@@ -240,9 +240,14 @@ struct Exchange {
     started = false;
   }
 
-  void CheckLength(const Transfer &t, const MPI_Status &status) const {
+  /* Whether a call is captured must be the same on all ranks that take part. */
+  void Check(const Transfer &t, const MPI_Status &status) const {
     int got;
     if (t.kind != Transfer::Receive) return;
+    if (status.MPI_TAG != captured)
+      standin::Fail(
+          "ncclRecv is %s and the ncclSend of rank %d is %s: NCCL wants both in graphs, or none",
+          captured ? "captured" : "not captured", t.peer, captured ? "not" : "captured");
     PMPI_Get_count(&status, MPI_BYTE, &got);
     if ((size_t)got != t.bytes)
       standin::Fail("ncclRecv of %zu bytes from rank %d, which sends %d", t.bytes, t.peer, got);
@@ -264,7 +269,7 @@ struct Exchange {
     if (!done) return false;
     standin::Running what("an NCCL call");
     for (size_t i = 0; i < transfers.size(); i++) {
-      CheckLength(transfers[i], statuses[i]);
+      Check(transfers[i], statuses[i]);
       if (!in[i].empty()) memcpy(transfers[i].to, in[i].data(), in[i].size());
     }
     Reset();
@@ -276,6 +281,9 @@ ncclResult_t EnqueueGroup(const Group &g) {
   auto exchange = std::make_shared<Exchange>();
   exchange->comm = g.comm;
   exchange->transfers = g.transfers;
+  cudaStreamCaptureStatus status;
+  if (!cudaStreamIsCapturing(g.stream, &status))
+    exchange->captured = status == cudaStreamCaptureStatusActive;
   const MFGStandinCounts cost = {.collectives = (int64_t)g.transfers.size()};
   return standin::Enqueue(g.stream, Kind::Collective, cost, [exchange] { return exchange->Run(); })
              ? ncclUnhandledCudaError

@@ -189,6 +189,24 @@ static void TestPart(void **state) {
   CU_OK(cudaStreamDestroy(s));
 }
 
+/* One rank alone has the call in a graph. */
+static void TestMixed(void **state) {
+  (void)state;
+  ncclComm_t comm = NewComm(1, ncclSuccess);
+  cudaStream_t s = NewStream();
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  int64_t one = 1, *d = OnDevice(1, &one), *e = OnDevice(1, &one);
+  if (Rank() == 0) CU_OK(cudaStreamBeginCapture(s, cudaStreamCaptureModeGlobal));
+  Shift(comm, s, d, e);
+  if (Rank() == 0) {
+    CU_OK(cudaStreamEndCapture(s, &graph));
+    CU_OK(cudaGraphInstantiate(&exec, graph, 0));
+    CU_OK(cudaGraphLaunch(exec, s));
+  }
+  CU_OK(cudaStreamSynchronize(s));
+}
+
 static void TestShared(void **state) {
   (void)state;
   ncclComm_t comm = NewComm(0, Size() > 1 ? ncclInvalidUsage : ncclSuccess);
@@ -234,6 +252,7 @@ static void TestDeath(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest all[] = {cmocka_unit_test(TestReduce), cmocka_unit_test(TestRingInGraph),
                                    cmocka_unit_test(TestHostWaits), cmocka_unit_test(TestPart)};
+  const struct CMUnitTest mixed[] = {cmocka_unit_test(TestMixed)};
   const struct CMUnitTest shared[] = {cmocka_unit_test(TestShared)};
   const struct CMUnitTest death[] = {cmocka_unit_test(TestDeath)};
   int failed;
@@ -241,6 +260,8 @@ int main(int argc, char **argv) {
   MPI_Init(&argc, &argv);
   if (argc < 2)
     failed = cmocka_run_group_tests(all, NULL, NULL);
+  else if (!strcmp(argv[1], "mixed"))
+    failed = cmocka_run_group_tests(mixed, NULL, NULL);
   else if (!strcmp(argv[1], "shared"))
     failed = cmocka_run_group_tests(shared, NULL, NULL);
   else
