@@ -15,6 +15,12 @@
 #define WATCH_FIRST 1000
 #define WATCH_MICROSECONDS 50
 
+/* What kernels tell the host. */
+typedef struct {
+  MFGLevelRange range;
+  int drift_broken;
+} Findings;
+
 /* The GPU of this process. The tables of solvers/backend.h take no context: there is one GPU to a
  * rank. */
 static struct {
@@ -26,7 +32,7 @@ static struct {
    */
   int recordings, retired_count;
   void *retired[RETIRED_MOST]; /* owned */
-  int *drift_broken;           /* owned; in the host's memory, seen by the device */
+  Findings *seen;              /* owned; in the host's memory, written by kernels */
   char name[160];
   MFGDeviceWatch watch;
   void *watched;
@@ -63,8 +69,8 @@ static PetscErrorCode FreeRetired(void) {
 /* What kernels found since the last time, once they are done. */
 static PetscErrorCode CheckFindings(void) {
   PetscFunctionBeginUser;
-  const int broken = *(volatile int *)gpu.drift_broken;
-  *gpu.drift_broken = 0;
+  const int broken = *(volatile int *)&gpu.seen->drift_broken;
+  gpu.seen->drift_broken = 0;
   PetscCheck(!broken, PETSC_COMM_SELF, PETSC_ERR_FP, MFG_DRIFT_BROKEN);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -358,6 +364,25 @@ static PetscErrorCode Ghosts_CUDA(const MFGBlock *block, int fields, int mirror,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode LevelGuess_CUDA(const MFGLevelGuess *job, double *u) {
+  PetscFunctionBeginUser;
+  RUN("guess", MFGLaunchLevelGuess(job, u, &gpu.device));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode LevelAccept_CUDA(int64_t count, const double *u, double *level, double *shift,
+                                       MFGLevelRange *range) {
+  PetscFunctionBeginUser;
+  PetscCall(ReserveWork(MFGLevelAcceptWork(count)));
+  RUN("accept", MFGLaunchLevelAccept(count, u, level, shift, &gpu.device));
+  PetscCall(Synchronize_CUDA());
+  *range = gpu.seen->range;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static const MFGLevelOps levelOps = {
+    .name = "cuda", .guess = LevelGuess_CUDA, .accept = LevelAccept_CUDA};
+
 static PetscErrorCode StarSmooth_CUDA(const MFGStarLevel *level, float weight, const float *b,
                                       const float *x, float *next) {
   PetscFunctionBeginUser;
@@ -420,7 +445,8 @@ static const MFGBackend *BackendWith(const MFGCarrier *carrier, const char *text
                                                .agents = &agentsOps,
                                                .density = &densityOps,
                                                .grid = &gridOps,
-                                               .star = &starOps};
+                                               .star = &starOps,
+                                               .level = &levelOps};
   }
   return &gpu.backend[i];
 }
@@ -430,7 +456,7 @@ static PetscErrorCode Finalize(void) {
   MFGCallCUDA(cudaStreamSynchronize(gpu.device.stream));
   PetscCall(FreeRetired());
   MFGCallCUDA(cudaFree(gpu.device.work));
-  MFGCallCUDA(cudaFreeHost(gpu.drift_broken));
+  MFGCallCUDA(cudaFreeHost(gpu.seen));
   PetscCall(MFGStreamDestroy(&gpu.stream));
   memset(&gpu, 0, sizeof gpu);
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -443,10 +469,10 @@ static PetscErrorCode SetUp(int number) {
   PetscCall(MFGStreamCreate(number, &gpu.stream));
   gpu.device.stream = gpu.stream.stream;
   MFGCallCUDA(cudaGetDeviceProperties(&properties, number));
-  MFGCallCUDA(
-      cudaHostAlloc((void **)&gpu.drift_broken, sizeof *gpu.drift_broken, cudaHostAllocMapped));
-  *gpu.drift_broken = 0;
-  gpu.device.drift_broken = gpu.drift_broken;
+  MFGCallCUDA(cudaHostAlloc((void **)&gpu.seen, sizeof *gpu.seen, cudaHostAllocMapped));
+  memset(gpu.seen, 0, sizeof *gpu.seen);
+  gpu.device.drift_broken = &gpu.seen->drift_broken;
+  gpu.device.range = &gpu.seen->range;
   gpu.device.multiprocessors = properties.multiProcessorCount;
   gpu.device.shared = (int)properties.sharedMemPerBlockOptin;
   PetscCall(PetscSNPrintf(gpu.name, sizeof gpu.name, "%s, %d multiprocessors, %.0f GiB",

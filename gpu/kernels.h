@@ -13,6 +13,7 @@
 #include <cuda_runtime.h>
 
 #include "solvers/backend_jobs.h"
+#include "solvers/level_point.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,6 +26,7 @@ typedef struct {
   int shared;        /* bytes of shared memory that a block may have */
   void *work;        /* device memory, at least what the Work function of the operation says */
   int *drift_broken; /* device address; set to 1 when an agent meets a drift that is not finite */
+  MFGLevelRange *range; /* device address, in the host's memory */
 } MFGDevice;
 
 /* Bytes of device->work that an operation needs. */
@@ -75,6 +77,13 @@ cudaError_t MFGLaunchCoupling(const MFGCoupling *f, int64_t n, const double *m, 
 
 cudaError_t MFGLaunchGhosts(const MFGBlock *block, int fields, int mirror, const double *owned,
                             double *ghosted, const MFGDevice *device);
+
+cudaError_t MFGLaunchLevelGuess(const MFGLevelGuess *job, double *u, const MFGDevice *device);
+/* The range goes to device->range. */
+int64_t MFGLevelAcceptWork(int64_t count);
+cudaError_t MFGLaunchLevelAccept(int64_t count, const double *u, double *level, double *shift,
+                                 const MFGDevice *device);
+
 cudaError_t MFGLaunchStarSmooth(const MFGStarLevel *level, float weight, const float *b,
                                 const float *x, float *next, const MFGDevice *device);
 cudaError_t MFGLaunchStarRestrict(const MFGStarLevel *level, const MFGStarTransfer *transfer,

@@ -9,7 +9,7 @@
     .name = "cpu", .detail = text, .memory = &MFGMemoryOps_Host, .carrier = &MFGCarrier_Host,      \
     .dimensions = MFG_MAX_DIM, .single = PETSC_TRUE, .agents = &MFGAgentsOps_CPU_##variant,        \
     .density = &MFGDensityOps_CPU_##variant, .grid = &MFGGridOps_CPU_##variant,                    \
-    .star = &MFGStarOps_CPU_##variant                                                              \
+    .star = &MFGStarOps_CPU_##variant, .level = &MFGLevelOps_CPU_##variant                         \
   }
 
 static const MFGBackend backendBaseline = CPU_BACKEND(baseline, "baseline");

@@ -1,4 +1,4 @@
-/* The interface to the compute devices: four tables of coarse operations on plain data.
+/* The interface to the compute devices: five tables of coarse operations on plain data.
  *
  * Arrays live in the memory the table names. The MFGBackend... wrappers check sizes, log a PETSc
  * event and dispatch; callers use only them. `auto` is resolved by MFGBackendGet. */
@@ -8,6 +8,7 @@
 
 #include "solvers/backend_jobs.h"
 #include "solvers/exchange.h"
+#include "solvers/level_point.h"
 
 typedef struct {
   const char *name;
@@ -75,6 +76,15 @@ typedef struct {
                             const MFGStarLevel *coarse);
 } MFGStarOps;
 
+/* Levels of a sweep in time: fields of `count` cells. */
+typedef struct {
+  const char *name;
+  PetscErrorCode (*guess)(const MFGLevelGuess *job, double *u);
+  /* shift = u - level, then level = u; *range (in the host's memory): of u and of |shift|. */
+  PetscErrorCode (*accept)(int64_t count, const double *u, double *level, double *shift,
+                           MFGLevelRange *range);
+} MFGLevelOps;
+
 typedef struct {
   const char *name;           /* "cpu" */
   const char *detail;         /* e.g. the instruction set chosen */
@@ -87,6 +97,7 @@ typedef struct {
   const MFGDensityOps *density;
   const MFGGridOps *grid;
   const MFGStarOps *star;
+  const MFGLevelOps *level;
 } MFGBackend;
 
 /* What operations say of a drift with numbers that are not finite. */
@@ -134,6 +145,7 @@ PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *s
 PetscErrorCode MFGBackendCoupling(const MFGBackend *b, const MFGCoupling *f, int64_t n,
                                   const double *m, double *value);
 
-/* `ghosts` and the operations on stars are called through the tables: one is too short to log. */
+/* `ghosts` and the operations on stars and levels are called through the tables: one is too short
+ * to log. */
 PetscErrorCode MFGBackendHJBCoefficients(const MFGBackend *b, const MFGHJBStep *step,
                                          const double *u, const MFGStarLevel *level);

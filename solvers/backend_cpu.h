@@ -14,6 +14,7 @@
   extern const MFGDensityOps MFGDensityOps_CPU_##variant;                                          \
   extern const MFGGridOps MFGGridOps_CPU_##variant;                                                \
   extern const MFGStarOps MFGStarOps_CPU_##variant;                                                \
+  extern const MFGLevelOps MFGLevelOps_CPU_##variant;                                              \
   PetscErrorCode MFGSort_CPU_##variant(const MFGSort *job);
 
 PetscErrorCode MFGMarginals_CPU(const MFGMarginals *job, const int64_t *moments,

@@ -183,6 +183,14 @@ typedef struct {
   const double *drift;  /* b, [dim][owned], or NULL */
 } MFGHJBStep;
 
+/* The first guess of a level: base + shift; where shift is NULL, MFGLevelExtrapolate from base and
+ * the two levels before it. All [count]. */
+typedef struct {
+  int64_t count;
+  const double *base, *shift, *second, *third;
+  double curvature;
+} MFGLevelGuess;
+
 /* A matrix of the star stencil, scaled by its diagonal d and in single precision, on one box:
  *   (A x)_i = d_i (x_i - sum_s c_s,i x_s)       s: the low and the high neighbour per axis
  * Fields are [owned]; those called ghosted have one cell more on each side of the used axes. */

@@ -298,7 +298,7 @@ PetscErrorCode MFGEquilibriumControl(MFGEquilibrium e, int begin, int end, const
   const int64_t level = e->grid->block.dim * e->owned;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGHJBDrift(e->hjb, begin, end, U, control));
+  PetscCall(MFGHJBDrift(e->hjb, begin, end, U, &MFGMemoryOps_Host, control));
   for (int n = begin; s->drift_levels && n < end; n++, control += level) {
     const double *b = s->drift + (s->drift_levels > 1 ? n * level : 0);
     for (int64_t i = 0; i < level; i++) control[i] -= b[i];

@@ -55,7 +55,7 @@ PetscErrorCode MFGEquilibriumDrift(void *context, int begin, int end, double *dr
 
   PetscFunctionBeginUser;
   PetscCall(PetscTime(&t0));
-  PetscCall(MFGHJBDrift(e->hjb, begin, end, e->U, drift));
+  PetscCall(MFGHJBDrift(e->hjb, begin, end, e->U, &MFGMemoryOps_Host, drift));
   PetscCall(PetscTime(&t1));
   e->drift_seconds += t1 - t0;
   PetscCall(Report(e, MFG_PHASE_AGENTS, (double)begin / e->spec.steps));

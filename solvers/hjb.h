@@ -71,5 +71,8 @@ PetscErrorCode MFGHJBState(MFGHJB hjb, MFGState *state);
 double *MFGHJBSource(MFGHJB hjb);
 
 /* Collective on grid->comm. Drift of the agents, b - H_p at central differences, of levels
- * begin .. end-1: drift[end - begin][dim][owned]. */
-PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U, double *drift);
+ * begin .. end-1: drift[end - begin][dim][owned] in `memory`, the host's or that of the backend. U
+ * that a sweep has made is to be as the sweep left it: what is still on the device is taken there.
+ */
+PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U,
+                           const MFGMemoryOps *memory, double *drift);

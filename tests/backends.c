@@ -348,6 +348,34 @@ static const MFGStarOps starOps = {.name = "cuda",
                                    .correct = Correct,
                                    .coarsen = Coarsen};
 
+static PetscErrorCode Guess(const MFGLevelGuess *given, double *u) {
+  MFGLevelGuess job = *given;
+  Loans l = {0};
+
+  PetscFunctionBeginUser;
+  LEND(READ, job.base, job.count);
+  LEND(READ, job.shift, job.count);
+  LEND(READ, job.second, job.count);
+  LEND(READ, job.third, job.count);
+  LEND(WRITE, u, job.count);
+  PetscCall(Return(&l, device->level->guess(&job, u)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Accept(int64_t count, const double *u, double *level, double *shift,
+                             MFGLevelRange *range) {
+  Loans l = {0};
+
+  PetscFunctionBeginUser;
+  LEND(READ, u, count);
+  LEND(WRITE, level, count);
+  LEND(WRITE, shift, count);
+  PetscCall(Return(&l, device->level->accept(count, u, level, shift, range)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static const MFGLevelOps levelOps = {.name = "cuda", .guess = Guess, .accept = Accept};
+
 static const MFGBackend onDevice = {.name = "cuda",
                                     .detail = "on arrays of the host",
                                     .memory = &MFGMemoryOps_Host,
@@ -357,7 +385,8 @@ static const MFGBackend onDevice = {.name = "cuda",
                                     .agents = &agentsOps,
                                     .density = &densityOps,
                                     .grid = &gridOps,
-                                    .star = &starOps};
+                                    .star = &starOps,
+                                    .level = &levelOps};
 
 PetscBool MFGTestOnDevice(void) {
   const char *name = getenv("MFG_TEST_BACKEND");
@@ -404,7 +433,7 @@ const MFGBackend *MFGTestMemory(void) {
     .name = "cpu", .memory = &MFGMemoryOps_Host, .carrier = &MFGCarrier_Host,                      \
     .dimensions = MFG_MAX_DIM, .agents = &MFGAgentsOps_CPU_##variant,                              \
     .density = &MFGDensityOps_CPU_##variant, .grid = &MFGGridOps_CPU_##variant,                    \
-    .star = &MFGStarOps_CPU_##variant                                                              \
+    .star = &MFGStarOps_CPU_##variant, .level = &MFGLevelOps_CPU_##variant                         \
   }
 
 int MFGTestBackends(const MFGBackend *backends[MFG_TEST_BACKENDS_MOST]) {

@@ -1,4 +1,5 @@
 mfg_test(grid.layout SOURCE test_grid_layout.c NP 1 2 3 4 5 LABELS unit parallel)
+mfg_test(level.operations SOURCE test_level.c STANDIN 1 WATCHED 1 LABELS unit)
 mfg_test(vectors.staging SOURCE test_vectors.c NP 1 2 STANDIN 1 2 LABELS unit parallel)
 mfg_test(coupling.cost SOURCE test_coupling_cost.c STANDIN 1 NP 1 2 4 LABELS unit parallel)
 mfg_test(hjb.tridiagonal SOURCE test_hjb_tridiagonal.c LABELS unit)

@@ -284,7 +284,7 @@ static void TestDriftLevels(void **state) {
       Fill(b, Plane, s.U + n * s.owned);
       for (int64_t i = 0; i < s.owned; i++) s.U[n * s.owned + i] *= n;
     }
-    MFG_OK(MFGHJBDrift(s.hjb, 2, 5, s.U, drift));
+    MFG_OK(MFGHJBDrift(s.hjb, 2, 5, s.U, &MFGMemoryOps_Host, drift));
     for (int n = 2; n < 5; n++)
       for (int axis = 0; axis < dim; axis++)
         for (int64_t i = 0; i < s.owned; i++, at++) {
