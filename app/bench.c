@@ -35,14 +35,20 @@ PetscErrorCode MFGBenchTimeWork(MPI_Comm comm, MFGBenchWork work, void *context,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGBenchCaseCreate(MPI_Comm comm, const char *name, int count,
+PetscErrorCode MFGBenchCaseCreate(MPI_Comm comm, const char *backend, const char *name, int count,
                                   const char *const sets[], MFGBenchCase *c) {
-  char path[PETSC_MAX_PATH_LEN];
+  char path[PETSC_MAX_PATH_LEN], on[32];
+  const char **all;
   MFGConfigErrors errors = {0};
 
   PetscFunctionBeginUser;
   PetscCall(MFGInputPath(name, path));
-  PetscCall(MFGConfigRead(comm, path, count, sets, &c->config, &errors));
+  PetscCall(PetscMalloc1(count + 1, &all));
+  for (int i = 0; i < count; i++) all[i] = sets[i];
+  PetscCall(PetscSNPrintf(on, sizeof on, "backend=%s", backend));
+  all[count] = on;
+  PetscCall(MFGConfigRead(comm, path, count + 1, all, &c->config, &errors));
+  PetscCall(PetscFree(all));
   if (!errors.count) PetscCall(MFGProblemCreate(comm, c->config, &c->problem, &errors));
   PetscCheck(!errors.count, comm, PETSC_ERR_USER_INPUT, "%s", errors.text);
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -129,7 +135,7 @@ static PetscErrorCode PrintBackward(MPI_Comm comm, const BackwardCase *row, cons
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode BenchHJBCase(MPI_Comm comm, const BackwardCase *row) {
+static PetscErrorCode BenchHJBCase(MPI_Comm comm, const char *backend, const BackwardCase *row) {
   MFGBenchCase c;
   Backward b = {0};
   MFGBenchTiming plain = {0}, timing;
@@ -137,7 +143,7 @@ static PetscErrorCode BenchHJBCase(MPI_Comm comm, const BackwardCase *row) {
 
   PetscFunctionBeginUser;
   while (row->sets[count]) count++;
-  PetscCall(MFGBenchCaseCreate(comm, row->name, count, row->sets, &c));
+  PetscCall(MFGBenchCaseCreate(comm, backend, row->name, count, row->sets, &c));
   const MFGEquilibriumSpec *s = &c.problem.spec;
   const int64_t owned = MFGBlockOwned(&c.problem.grid.block);
   const PetscBool large = (PetscBool)(MFGBlockCells(&c.problem.grid.block) > 100000);
@@ -160,7 +166,7 @@ static PetscErrorCode BenchHJBCase(MPI_Comm comm, const BackwardCase *row) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode BenchHJB(MPI_Comm comm) {
+static PetscErrorCode BenchHJB(MPI_Comm comm, const char *backend) {
   static const BackwardCase cases[] = {
       {"reference_1d", "reference_1d", {"domain.cells=[100]", "time.steps=50"}, 0, 0},
       {"reference_1d", "reference_1d", {"domain.cells=[1000]", "time.steps=50"}, 0, 0},
@@ -210,7 +216,7 @@ static PetscErrorCode BenchHJB(MPI_Comm comm) {
                    "  case             grid            solver     first ms  later ms us/cell-level"
                    "  Newton/lv  Krylov/lv  plain/this\n"));
   for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(cases); i++)
-    PetscCall(BenchHJBCase(comm, &cases[i]));
+    PetscCall(BenchHJBCase(comm, backend, &cases[i]));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -236,7 +242,7 @@ static PetscErrorCode SolveWork(void *context) {
 }
 
 /* What a strong coupling costs every method, in sweeps. */
-static PetscErrorCode BenchCouplings(MPI_Comm comm) {
+static PetscErrorCode BenchCouplings(MPI_Comm comm, const char *backend) {
   const double kappas[] = {0.1, 0.3, 1, 3, 10, 30, 100};
   const char *methods[] = {"picard", "fictitious_play", "anderson", "newton"};
   const size_t m = PETSC_STATIC_ARRAY_LENGTH(methods);
@@ -262,7 +268,8 @@ static PetscErrorCode BenchCouplings(MPI_Comm comm) {
     snprintf(constant, sizeof constant, "constants.kappa=%g", kappas[i / m]);
     snprintf(strength, sizeof strength, "running_cost.coupling.strength=%g", kappas[i / m]);
     snprintf(method, sizeof method, "equilibrium.method=%s", methods[i % m]);
-    PetscCall(MFGBenchCaseCreate(comm, "torus_1d", PETSC_STATIC_ARRAY_LENGTH(sets), sets, &c));
+    PetscCall(
+        MFGBenchCaseCreate(comm, backend, "torus_1d", PETSC_STATIC_ARRAY_LENGTH(sets), sets, &c));
     s.problem = &c.problem;
     PetscCall(TimeOnce(comm, SolveWork, &s, &seconds));
     PetscCall(MFGSay(comm, "  %8g  %-15s %7d %11lld %9.3f  %s\n", kappas[i / m], methods[i % m],
@@ -273,7 +280,7 @@ static PetscErrorCode BenchCouplings(MPI_Comm comm) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode BenchSolve(MPI_Comm comm) {
+static PetscErrorCode BenchSolve(MPI_Comm comm, const char *backend) {
   const char *names[] = {"peer_1d", "reference_1d", "torus_1d", "lq_mean_field_1d"};
   MFGBenchCase c;
   MFGBenchTiming timing;
@@ -282,40 +289,43 @@ static PetscErrorCode BenchSolve(MPI_Comm comm) {
   PetscCall(MFGSay(comm, "Whole solves\n  case                first s   later s  outcome\n"));
   for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(names); i++) {
     Solve s;
-    PetscCall(MFGBenchCaseCreate(comm, names[i], 0, NULL, &c));
+    PetscCall(MFGBenchCaseCreate(comm, backend, names[i], 0, NULL, &c));
     s.problem = &c.problem;
     PetscCall(MFGBenchTimeWork(comm, SolveWork, &s, &timing));
     PetscCall(MFGSay(comm, "  %-17s %9.3f %9.3f  %s\n", names[i], timing.first, timing.later,
                      s.outcome.message));
     PetscCall(MFGBenchCaseDestroy(&c));
   }
-  PetscCall(BenchCouplings(comm));
+  PetscCall(BenchCouplings(comm, backend));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGBench(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code) {
   static const struct {
     const char *name;
-    PetscErrorCode (*bench)(MPI_Comm);
+    PetscErrorCode (*bench)(MPI_Comm, const char *backend);
   } benches[] = {
       {"kde", MFGBenchKDE}, {"sweep", MFGBenchSweep}, {"hjb", BenchHJB}, {"solve", BenchSolve}};
+  const char *name = cli->backend ? cli->backend : "auto", *why;
+  const MFGBackend *backend, *other = NULL;
   PetscMPIInt size;
-  const MFGBackend *backend;
 
   PetscFunctionBeginUser;
   *exit_code = MFG_EXIT_SUCCESS;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  PetscCall(MFGBackendGet(comm, "auto", &backend));
+  PetscCall(MFGBackendGet(comm, strcmp(name, "auto") ? name : "cpu", &backend));
+  if (!strcmp(name, "auto")) PetscCall(MFGBackendFind(comm, &other, &why));
   PetscCall(PetscPrintf(
-      comm, "%d rank%s, backend %s (%s); later: median of %d calls after the first\n", (int)size,
-      size > 1 ? "s" : "", backend->name, backend->detail, MFG_BENCH_LATER_CALLS));
+      comm, "%d rank%s, backend %s%s (%s%s%s); later: median of %d calls after the first\n",
+      (int)size, size > 1 ? "s" : "", backend->name, other ? " or cuda, whichever auto takes" : "",
+      backend->detail, other ? "; " : "", other ? other->detail : "", MFG_BENCH_LATER_CALLS));
   for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(benches); i++) {
     PetscBool wanted = (PetscBool)(cli->name_count == 0);
     for (int k = 0; k < cli->name_count; k++)
       if (!strcmp(cli->names[k], benches[i].name)) wanted = PETSC_TRUE;
     if (wanted) {
       PetscCall(MFGSay(comm, "\n"));
-      PetscCall(benches[i].bench(comm));
+      PetscCall(benches[i].bench(comm, name));
     }
   }
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -16,16 +16,16 @@ typedef PetscErrorCode (*MFGBenchWork)(void *context);
 PetscErrorCode MFGBenchTimeWork(MPI_Comm comm, MFGBenchWork work, void *context,
                                 MFGBenchTiming *timing);
 
-/* A shipped case with changes, ready to be solved. */
+/* A shipped case with changes, ready to be solved; backend: auto, cpu or cuda, here and below. */
 typedef struct {
   MFGConfig *config;
   MFGProblem problem;
 } MFGBenchCase;
 
-PetscErrorCode MFGBenchCaseCreate(MPI_Comm comm, const char *name, int count,
+PetscErrorCode MFGBenchCaseCreate(MPI_Comm comm, const char *backend, const char *name, int count,
                                   const char *const sets[], MFGBenchCase *c);
 PetscErrorCode MFGBenchCaseDestroy(MFGBenchCase *c);
 
 /* One estimate of standing agents, and sweeps of moving ones, beside the direct sum. */
-PetscErrorCode MFGBenchKDE(MPI_Comm comm);
-PetscErrorCode MFGBenchSweep(MPI_Comm comm);
+PetscErrorCode MFGBenchKDE(MPI_Comm comm, const char *backend);
+PetscErrorCode MFGBenchSweep(MPI_Comm comm, const char *backend);

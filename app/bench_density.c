@@ -231,13 +231,14 @@ static PetscErrorCode BenchVariants(MPI_Comm comm, const Bench *b, int count, Tr
 }
 
 /* One case, beside the direct sum where that is affordable. */
-static PetscErrorCode BenchSweepCase(MPI_Comm comm, const SweepCase *c, int count, Trial trials[]) {
+static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *backend, const SweepCase *c,
+                                     int count, Trial trials[]) {
   MFGBenchCase bench;
   Bench b = {.c = c, .problem = &bench.problem};
   char cells[64];
 
   PetscFunctionBeginUser;
-  PetscCall(MFGBenchCaseCreate(comm, c->name, c->count, c->sets, &bench));
+  PetscCall(MFGBenchCaseCreate(comm, backend, c->name, c->count, c->sets, &bench));
   const MFGProblem *p = b.problem;
   MFGCellsText(p->grid.block.dim, p->grid.block.cells, sizeof cells, cells);
   PetscCall(MFGSay(comm, "%s: %lld agents, %s cells, %d steps, h = 2 cells\n" ROW_HEAD, c->name,
@@ -274,7 +275,7 @@ static PetscErrorCode PrintChoices(MPI_Comm comm, int count, const Trial trials[
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGBenchSweep(MPI_Comm comm) {
+PetscErrorCode MFGBenchSweep(MPI_Comm comm, const char *backend) {
   /* The divisions are set below. In 3D long in x: half of it is wider than the kernel reaches at
    * the tightest tolerance. */
   static const char *const sets[] = {"parallel.decomposition=replicated", "time.steps=10",
@@ -289,7 +290,8 @@ PetscErrorCode MFGBenchSweep(MPI_Comm comm) {
   PetscCallMPI(MPI_Comm_size(comm, &size));
   /* Both divisions take twice the time: the tightest tolerance only on one rank. */
   const int count = size > 1 ? TOLERANCES - 1 : TOLERANCES;
-  for (int i = 0; i < 3; i++) PetscCall(BenchSweepCase(comm, &cases[i], count, trials + i * count));
+  for (int i = 0; i < 3; i++)
+    PetscCall(BenchSweepCase(comm, backend, &cases[i], count, trials + i * count));
   if (size > 1) PetscCall(PrintChoices(comm, 3 * count, trials));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -298,14 +300,19 @@ PetscErrorCode MFGBenchSweep(MPI_Comm comm) {
 typedef struct {
   const MFGProblem *problem;
   MFGDensityPlan plan;
-  MFGAgentRange agents; /* this rank's */
+  MFGExchange exchange;
+  MFGAgentRange agents, there;         /* this rank's, on the host and in the backend's memory */
+  double *copy[MFG_MAX_DIM], *density; /* density: on the host */
+  /* In the backend's memory; density_there NULL where that is the host's. */
   int64_t *moments, moment_count;
-  double *density;
+  double *density_there;
 } Estimate;
 
 static PetscErrorCode EstimateWork(void *context) {
   Estimate *e = (Estimate *)context;
   const MFGProblem *p = e->problem;
+  const MFGMemoryOps *memory = p->backend->memory;
+  const MFGBlock domain = MFGGridWhole(&p->grid);
 
   PetscFunctionBeginUser;
   if (MFGDensityPlanMethod(e->plan) == MFG_DENSITY_DIRECT) {
@@ -313,40 +320,57 @@ static PetscErrorCode EstimateWork(void *context) {
     PetscFunctionReturn(PETSC_SUCCESS);
   }
   const MFGMomentShape shape = MFGDensityPlanShape(e->plan);
-  MFGBlock domain = p->grid.block;
-  for (int k = 0; k < MFG_MAX_DIM; k++) {
-    domain.start[k] = 0;
-    domain.count[k] = domain.cells[k];
-  }
-  PetscCall(PetscArrayzero(e->moments, e->moment_count));
-  PetscCall(MFGBackendDeposit(p->backend, &domain, &e->agents, &shape, NULL, e->moments));
-  PetscCall(MFGExchangeSumInt64(p->grid.world, e->moment_count, e->moments));
-  PetscCall(MFGDensityEvaluate(e->plan, 0, NULL, NULL, e->moments, e->density));
+  double *density = e->density_there ? e->density_there : e->density;
+  PetscCall(MFGMemoryZero(memory, e->moment_count, sizeof *e->moments, e->moments));
+  PetscCall(MFGBackendDeposit(p->backend, &domain, &e->there, &shape, NULL, e->moments));
+  PetscCall(MFGExchangeSum(e->exchange, e->moment_count, e->moments));
+  PetscCall(MFGDensityEvaluate(e->plan, 0, NULL, NULL, e->moments, density));
+  if (e->density_there)
+    PetscCall(MFGMemoryCopy(memory, MFGBlockOwned(&p->grid.block), sizeof *density,
+                            MFG_COPY_TO_HOST, density, e->density));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode EstimateCreate(const MFGProblem *p, const MFGAgentRange *agents,
                                      MFGDensityMethod method, double tolerance, const int *halvings,
                                      Estimate *e) {
-  const MFGBlock *b = &p->grid.block;
+  const MFGBlock *b = &p->grid.block, whole = MFGGridWhole(&p->grid);
+  const MFGMemoryOps *memory = p->backend->memory;
   double h[MFG_MAX_DIM];
 
   PetscFunctionBeginUser;
   for (int k = 0; k < b->dim; k++) h[k] = 2 * b->spacing[k];
-  e->problem = p;
-  e->agents = *agents;
+  *e = (Estimate){.problem = p, .agents = *agents, .there = *agents};
   PetscCall(MFGDensityPlanCreateHalved(&p->grid, p->backend, method, p->spec.agents, tolerance, 1,
                                        h, halvings, &e->plan));
+  PetscCall(MFGExchangeCreate(p->grid.world, p->backend->carrier, &whole, p->grid.divisions,
+                              &e->exchange));
+  for (int k = 0; k < b->dim; k++) {
+    int64_t room = 0;
+    const void *there;
+    PetscCall(MFGMemoryStage(memory, agents->count, sizeof(double), agents->position[k], &room,
+                             &e->copy[k], &there));
+    e->there.position[k] = (double *)there;
+  }
   const MFGMomentShape shape = MFGDensityPlanShape(e->plan);
   e->moment_count = MFGBlockCells(b) * MFGMomentNumbers(b->dim, &shape);
-  PetscCall(PetscMalloc2(e->moment_count, &e->moments, MFGBlockOwned(b), &e->density));
+  PetscCall(MFGMemoryAllocate(memory, e->moment_count, sizeof *e->moments, &e->moments));
+  PetscCall(PetscMalloc1(MFGBlockOwned(b), &e->density));
+  if (!memory->is_host)
+    PetscCall(MFGMemoryAllocate(memory, MFGBlockOwned(b), sizeof(double), &e->density_there));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode EstimateDestroy(Estimate *e) {
+  const MFGMemoryOps *memory = e->problem->backend->memory;
+
   PetscFunctionBeginUser;
   PetscCall(MFGDensityPlanDestroy(&e->plan));
-  PetscCall(PetscFree2(e->moments, e->density));
+  PetscCall(MFGExchangeDestroy(&e->exchange));
+  for (int k = 0; k < MFG_MAX_DIM; k++) PetscCall(MFGMemoryFree(memory, &e->copy[k]));
+  PetscCall(MFGMemoryFree(memory, &e->moments));
+  PetscCall(MFGMemoryFree(memory, &e->density_there));
+  PetscCall(PetscFree(e->density));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -378,7 +402,7 @@ static PetscErrorCode Standing(const MFGProblem *p, MFGAgentRange *agents) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *name, int count,
+static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *backend, const char *name, int count,
                                    const char *const sets[]) {
   MFGBenchCase c;
   MFGAgentRange agents;
@@ -387,7 +411,7 @@ static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *name, int count,
   char cells[64];
 
   PetscFunctionBeginUser;
-  PetscCall(MFGBenchCaseCreate(comm, name, count, sets, &c));
+  PetscCall(MFGBenchCaseCreate(comm, backend, name, count, sets, &c));
   const MFGProblem *p = &c.problem;
   MFGCellsText(p->grid.block.dim, p->grid.block.cells, sizeof cells, cells);
   PetscCall(Standing(p, &agents));
@@ -431,12 +455,12 @@ static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *name, int count,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGBenchKDE(MPI_Comm comm) {
+PetscErrorCode MFGBenchKDE(MPI_Comm comm, const char *backend) {
   const char *one[] = {"time.steps=1"};
   const char *two[] = {"time.steps=1", "agents.count=20000", "domain.cells=[64,64]"};
 
   PetscFunctionBeginUser;
-  PetscCall(BenchKDECase(comm, "reference_1d", 1, one));
-  PetscCall(BenchKDECase(comm, "crowd_2d", 3, two));
+  PetscCall(BenchKDECase(comm, backend, "reference_1d", 1, one));
+  PetscCall(BenchKDECase(comm, backend, "crowd_2d", 3, two));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -11,9 +11,9 @@
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 static const char *const commands[] = {"run", "verify", "bench", "help", "devices"};
-static const char *const flags[] = {"--set",     "--backend",      "--output",   "--restart",
-                                    "--dry-run", "--max-walltime", "--validate", "--ranks",
-                                    "--help",    "--version"};
+static const char *const flags[] = {"--set",         "--backend",      "--output",   "--restart",
+                                    "--dry-run",     "--max-walltime", "--validate", "--ranks",
+                                    "--resolutions", "--help",         "--version"};
 static const char *const benches[] = {"kde", "sweep", "hjb", "solve"};
 static const char *const backends[] = {"auto", "cpu", "cuda"};
 
@@ -34,7 +34,9 @@ void MFGCommandLineHelp(FILE *stream) {
       "      --dry-run              print memory, bytes on disk and the layout, run nothing\n"
       "      --dry-run --ranks N    the layout of N ranks, without starting them\n"
       "  nashflow verify [CASE]...  exact cases: errors, orders, bounds\n"
-      "  nashflow bench [kde|sweep|hjb|solve]...\n"
+      "      --backend B            as for run\n"
+      "      --resolutions N        only the N coarsest grids of each case\n"
+      "  nashflow bench [kde|sweep|hjb|solve]... [--backend B]\n"
       "                             times; of kde and sweep also what the model predicts (hjb and\n"
       "                             solve: their iterations are known only afterwards)\n"
       "  nashflow devices           backends, what they do per second here, which division of\n"
@@ -125,22 +127,23 @@ static int TakeWalltime(MFGCommandLine *line, const char *value) {
   return 0;
 }
 
-static int TakeRanks(MFGCommandLine *line, const char *value) {
+static int TakeCount(MFGCommandLine *line, const char *flag, const char *value, int *count) {
   char *end;
-  const long ranks = strtol(value, &end, 10);
+  const long number = strtol(value, &end, 10);
 
-  if (*end || ranks < 1 || ranks > INT_MAX)
-    return Fail(line, "--ranks %.100s: not a whole number from 1 on; write it as in --ranks 64",
-                value);
-  line->ranks = (int)ranks;
+  if (*end || number < 1 || number > INT_MAX)
+    return Fail(line, "%s %.100s: not a whole number from 1 on; write it as in %s 2", flag, value,
+                flag);
+  *count = (int)number;
   return 0;
 }
 
-/* A flag of `run` with its value. */
+/* A flag with its value. */
 static int TakeOption(MFGCommandLine *line, const char *flag, const char *value) {
   if (!value || !*value) return Fail(line, "%s needs a value after it", flag);
   if (!strcmp(flag, "--backend")) return TakeBackend(line, value);
-  if (!strcmp(flag, "--ranks")) return TakeRanks(line, value);
+  if (!strcmp(flag, "--ranks")) return TakeCount(line, flag, value, &line->ranks);
+  if (!strcmp(flag, "--resolutions")) return TakeCount(line, flag, value, &line->resolutions);
   if (!strcmp(flag, "--max-walltime")) return TakeWalltime(line, value);
   if (!strcmp(flag, "--set")) {
     if (!strchr(value, '='))
@@ -158,6 +161,13 @@ static int TakeOption(MFGCommandLine *line, const char *flag, const char *value)
   return 0;
 }
 
+/* The command a flag belongs to, where it is not this one; NULL where it is. */
+static const char *BelongsTo(const char *flag, MFGCommand command) {
+  if (!strcmp(flag, "--resolutions")) return command == MFG_COMMAND_VERIFY ? NULL : "verify";
+  const bool other = command == MFG_COMMAND_VERIFY || command == MFG_COMMAND_BENCH;
+  return command == MFG_COMMAND_RUN || (other && !strcmp(flag, "--backend")) ? NULL : "run";
+}
+
 static int TakeFlag(MFGCommandLine *line, int argc, char **argv, int *i) {
   char flag[100];
   const char *argument = argv[*i], *equal = strchr(argument, '=');
@@ -168,8 +178,8 @@ static int TakeFlag(MFGCommandLine *line, int argc, char **argv, int *i) {
   if (Index(flag, COUNT(flags), flags) < 0)
     return FailUnknown(line, "flag", flag, COUNT(flags), flags,
                        "see 'nashflow --help'; options of PETSc go after --");
-  if (line->command != MFG_COMMAND_RUN)
-    return Fail(line, "%s belongs to 'nashflow run'; see 'nashflow --help'", flag);
+  const char *owner = BelongsTo(flag, line->command);
+  if (owner) return Fail(line, "%s belongs to 'nashflow %s'; see 'nashflow --help'", flag, owner);
   if (!strcmp(flag, "--validate") || !strcmp(flag, "--dry-run")) {
     if (equal) return Fail(line, "%s takes no value", flag);
     if (!strcmp(flag, "--validate")) line->validate = true;

@@ -30,12 +30,13 @@ typedef struct {
   const char *case_path; /* borrowed from argv; of run */
   int set_count;
   char **sets; /* owned; "path=value" for MFGConfigRead, those of --backend and --output included */
-  const char *backend, *output; /* borrowed; as given, or NULL */
+  const char *backend, *output; /* borrowed; as given, or NULL; backend also of verify and bench */
   const char *restart;          /* borrowed; auto, none or a file */
   int walltime;                 /* seconds of --max-walltime; 0: no limit */
   double started;               /* when the program was, by PetscTime; set by main */
   bool validate, dry_run;
-  int ranks; /* of --dry-run --ranks; 0: as many as there are */
+  int ranks;       /* of --dry-run --ranks; 0: as many as there are */
+  int resolutions; /* of verify, of each case; 0: all */
   int name_count;
   const char *
       *names; /* owned array, borrowed strings: cases of verify, kinds of bench, path of help */

@@ -111,9 +111,15 @@ static PetscErrorCode Judge(const MFGExact *exact, int resolution, const MFGProb
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, PetscBool grid, int r,
-                                Verdict *v, MFGConfigErrors *errors) {
-  char path[PETSC_MAX_PATH_LEN], cells[64] = "domain.cells=", steps[64];
+/* The command: where it computes, how many grids of each case. */
+typedef struct {
+  const char *backend;
+  int resolutions;
+} Verification;
+
+static PetscErrorCode SolveCase(MPI_Comm comm, const Verification *on, const MFGExact *exact,
+                                PetscBool grid, int r, Verdict *v, MFGConfigErrors *errors) {
+  char path[PETSC_MAX_PATH_LEN], backend[32], cells[64] = "domain.cells=", steps[64];
   char bandwidth[120] = "density.bandwidth=";
   const char *sets[] = {cells,
                         steps,
@@ -121,7 +127,8 @@ static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, PetscBool 
                         "density.tolerance=1e-5",
                         grid ? "equilibrium.tolerance=1e-8" : "equilibrium.tolerance=1e-6",
                         "agents.count=200000",
-                        grid ? "fokker_planck.method=grid" : "fokker_planck.method=particles"};
+                        grid ? "fokker_planck.method=grid" : "fokker_planck.method=particles",
+                        backend};
   MFGConfig *config = NULL;
   MFGProblem problem;
   MFGSolution solution;
@@ -132,6 +139,7 @@ static PetscErrorCode SolveCase(MPI_Comm comm, const MFGExact *exact, PetscBool 
   PetscCall(MFGInputPath(exact->name, path));
   const int *c = exact->cells[r];
   PetscCall(PetscSNPrintf(steps, sizeof steps, "time.steps=%d", exact->steps[r]));
+  PetscCall(PetscSNPrintf(backend, sizeof backend, "backend=%s", on->backend));
   for (int k = 0; k < exact->dim; k++) {
     char *end = cells + strlen(cells);
     snprintf(end, cells + sizeof cells - end, "%c%d", k ? ',' : '[', c[k]);
@@ -166,15 +174,17 @@ static PetscBool Passes(const Verdict *v, PetscBool grid) {
   return (PetscBool)(fabs(v->u / v->u_bound - 1) < 1e-3 && fabs(v->m / v->m_bound - 1) < 1e-3);
 }
 
-static PetscErrorCode VerifyCase(MPI_Comm comm, const MFGExact *exact, PetscBool grid,
-                                 int *failures, MFGConfigErrors *errors) {
+static PetscErrorCode VerifyCase(MPI_Comm comm, const Verification *on, const MFGExact *exact,
+                                 PetscBool grid, int *failures, MFGConfigErrors *errors) {
   Verdict v = {0}, before = {0};
 
   PetscFunctionBeginUser;
-  for (int r = 0; r < exact->resolutions && !errors->count; r++) {
+  const int resolutions =
+      on->resolutions ? PetscMin(on->resolutions, exact->resolutions) : exact->resolutions;
+  for (int r = 0; r < resolutions && !errors->count; r++) {
     char size[64], order[16] = "";
     before = v;
-    PetscCall(SolveCase(comm, exact, grid, r, &v, errors));
+    PetscCall(SolveCase(comm, on, exact, grid, r, &v, errors));
     if (errors->count) break;
     const PetscBool pass = Passes(&v, grid);
     const int *c = exact->cells[r];
@@ -201,6 +211,7 @@ static int FindCase(const char *name) {
 }
 
 PetscErrorCode MFGVerify(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code) {
+  const Verification on = {cli->backend ? cli->backend : "auto", cli->resolutions};
   MFGConfigErrors errors = {0};
   int failures = 0;
 
@@ -226,8 +237,8 @@ PetscErrorCode MFGVerify(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *
   const int n = cli->name_count ? cli->name_count : MFGExactCount();
   for (int i = 0; i < n && !errors.count; i++) {
     const MFGExact *exact = MFGExactCase(cli->name_count ? FindCase(cli->names[i]) : i);
-    if (!exact->grid_only) PetscCall(VerifyCase(comm, exact, PETSC_FALSE, &failures, &errors));
-    if (!errors.count) PetscCall(VerifyCase(comm, exact, PETSC_TRUE, &failures, &errors));
+    if (!exact->grid_only) PetscCall(VerifyCase(comm, &on, exact, PETSC_FALSE, &failures, &errors));
+    if (!errors.count) PetscCall(VerifyCase(comm, &on, exact, PETSC_TRUE, &failures, &errors));
   }
   *exit_code = failures ? MFG_EXIT_NUMERICAL : MFG_EXIT_SUCCESS;
   if (errors.count) PetscCall(MFGInputErrorsReport(comm, &errors, exit_code));

@@ -61,6 +61,24 @@ add_test(NAME run.bits.watched.np2 COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURR
   bits $<TARGET_FILE:nashflow_watched> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
 set_tests_properties(run.bits.watched.np2 PROPERTIES PROCESSORS 2 TIMEOUT 1200 LABELS "gpu;verification;parallel;slow")
 
+# Cases with a known solution, to the bounds of `verify`: on the coarsest grid, all ranks and grids in the slow tests.
+function(mfg_verify_on_host test np labels seed)
+  add_test(NAME ${test} COMMAND ${MPIEXEC_EXECUTABLE} -n ${np} $<TARGET_FILE:nashflow_on_host> verify ${ARGN} --backend cuda)
+  set_tests_properties(${test} PROPERTIES PROCESSORS ${np} TIMEOUT 1800 LABELS "gpu;verification;${labels}"
+    ENVIRONMENT MFG_STANDIN_SEED=${seed})
+endfunction()
+foreach(case torus_1d noflux_2d lq_1d)
+  mfg_verify_on_host(verification.${case}.standin.np1 1 "" 3 ${case} --resolutions 1)
+  mfg_verify_on_host(verification.${case}.standin_s5.np1 1 slow 5 ${case})
+  foreach(np 2 3 4)
+    mfg_verify_on_host(verification.${case}.standin_s${np}.np${np} ${np} "parallel;slow" ${np} ${case} --resolutions 1)
+  endforeach()
+endforeach()
+
+# Standing agents, whose estimates also the bench makes.
+add_test(NAME bench.kde.standin.np2 COMMAND ${MPIEXEC_EXECUTABLE} -n 2 $<TARGET_FILE:nashflow_on_host> bench kde --backend cuda)
+set_tests_properties(bench.kde.standin.np2 PROPERTIES PROCESSORS 2 TIMEOUT 300 LABELS "gpu;bench;parallel;slow")
+
 if(TARGET mfg_gpu)
   add_test(NAME gpu.sass.cuda.np1
     COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/check_sass.py ${MFG_NVCC} --list $<TARGET_OBJECTS:mfg_gpu>

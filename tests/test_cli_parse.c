@@ -101,6 +101,13 @@ static void TestCommands(void **state) {
   assert_int_equal(Parse("nashflow help density.bandwidth", &line), 0);
   assert_true(line.command == MFG_COMMAND_HELP && line.name_count == 1);
   MFGCommandLineDestroy(&line);
+  assert_int_equal(Parse("nashflow verify torus_1d --backend cuda --resolutions=2", &line), 0);
+  assert_true(line.command == MFG_COMMAND_VERIFY && line.name_count == 1 && line.resolutions == 2);
+  assert_string_equal(line.backend, "cuda");
+  MFGCommandLineDestroy(&line);
+  assert_int_equal(Parse("nashflow bench kde --backend=cpu", &line), 0);
+  assert_string_equal(line.backend, "cpu");
+  MFGCommandLineDestroy(&line);
   assert_int_equal(Parse("nashflow run --help", &line), 0);
   assert_true(line.command == MFG_COMMAND_HELP && line.name_count == 0);
   MFGCommandLineDestroy(&line);
@@ -137,6 +144,11 @@ static void TestRefused(void **state) {
       {"nashflow run a.yaml --max-walltime -1:00:00", "hours:minutes:seconds"},
       {"nashflow run a.yaml --max-walltime 00:00:00", "above 0"},
       {"nashflow verify --validate", "--validate belongs to 'nashflow run'"},
+      {"nashflow devices --backend cpu", "--backend belongs to 'nashflow run'"},
+      {"nashflow bench --backend gpu", "unknown backend 'gpu'; "},
+      {"nashflow bench --resolutions 1", "--resolutions belongs to 'nashflow verify'"},
+      {"nashflow run a.yaml --resolutions 1", "--resolutions belongs to 'nashflow verify'"},
+      {"nashflow verify --resolutions 0", "--resolutions 0: not a whole number from 1 on"},
       {"nashflow bench kdee", "unknown bench 'kdee'; did you mean 'kde'?"},
       {"nashflow help a b", "help takes one path"},
       {"nashflow --validate run a.yaml", "a command comes first"},
