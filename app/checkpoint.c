@@ -179,7 +179,8 @@ static PetscErrorCode WriteFile(MFGCheckpoints *c, const char *temporary, const 
                  : MFGDiskReserve(directory, temporary, bytes, "checkpoint",
                                   "make room, lower checkpoint.keep, or choose another "
                                   "output.directory")));
-  PetscCall(MFGFileCreate(comm, temporary, MFG_CHECKPOINT_BLOCK, &f));
+  PetscCall(
+      MFGFileCreate(comm, temporary, MFG_CHECKPOINT_BLOCK, MFGStateFileLevelBytes(c->grid), &f));
   PetscErrorCode verdict = WriteContents(c, &f, state);
   const PetscErrorCode closed = MFGFileClose(&f, (PetscBool)(verdict != PETSC_SUCCESS));
   PetscCall(verdict ? verdict : closed);
@@ -217,7 +218,10 @@ PetscErrorCode MFGCheckpointsWrite(MFGCheckpoints *c, const MFGState *state) {
   MFGCheckpointPath(directory, c->number + 1, path);
   (void)snprintf(temporary, sizeof temporary, "%s.part", path);
   const PetscErrorCode verdict = WriteFile(c, temporary, path, state);
-  if (verdict && !rank) (void)unlink(temporary);
+  if (verdict && !rank) { /* it may have its name but not be on the disk */
+    (void)unlink(temporary);
+    (void)unlink(path);
+  }
   PetscCall(verdict);
   c->number++;
   PetscCall(PetscStrncpy(c->name, strrchr(path, '/') + 1, sizeof c->name));

@@ -132,7 +132,7 @@ static PetscErrorCode WriteFile(const char *temporary, const char *path, const M
   PetscCall(MFGShareVerdict(
       grid->world, rank ? PETSC_SUCCESS
                         : MFGDiskReserve(directory, temporary, room, "diagnostic", "make room")));
-  PetscCall(MFGFileCreate(grid->world, temporary, 0, &f));
+  PetscCall(MFGFileCreate(grid->world, temporary, 0, MFGStateFileLevelBytes(grid), &f));
   PetscErrorCode verdict = WriteContents(&f, grid, config, backend, history, reason, o, fields);
   const PetscErrorCode closed = MFGFileClose(&f, (PetscBool)(verdict != PETSC_SUCCESS));
   PetscCall(verdict ? verdict : closed);

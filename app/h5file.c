@@ -2,6 +2,8 @@
 
 #include <hdf5_hl.h>
 
+#include "app/mpi_file.h"
+
 /* The two innermost records say what the system said, for example "No space left on device". */
 static herr_t AppendReason(unsigned n, const H5E_error2_t *record, void *context) {
   char *reason = context;
@@ -13,13 +15,15 @@ static herr_t AppendReason(unsigned n, const H5E_error2_t *record, void *context
 }
 
 PetscErrorCode MFGFileVerdict(MFGFile *f, long long status, const char *call) {
-  PetscMPIInt first = status < 0 ? f->rank : PETSC_MPI_INT_MAX;
   char reason[512] = "";
+  const PetscBool failed = (PetscBool)(MFGFilesFailed(sizeof reason, reason) || status < 0);
+  PetscMPIInt first = failed ? f->rank : PETSC_MPI_INT_MAX;
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, f->comm));
   if (first == PETSC_MPI_INT_MAX) PetscFunctionReturn(PETSC_SUCCESS);
-  if (f->rank == first) (void)H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, AppendReason, reason);
+  if (f->rank == first && !*reason)
+    (void)H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, AppendReason, reason);
   PetscCallMPI(MPI_Bcast(reason, sizeof reason, MPI_CHAR, first, f->comm));
   const size_t name = strcspn(call, "(=");
   SETERRQ(f->comm, PETSC_ERR_FILE_WRITE, "%s: cannot be written (rank %d, %.*s...): %s", f->path,
@@ -27,7 +31,31 @@ PetscErrorCode MFGFileVerdict(MFGFile *f, long long status, const char *call) {
           reason[0] ? reason : "HDF5 gave no reason");
 }
 
-PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, int block, MFGFile *f) {
+int64_t MFGFileBatchLevels(int64_t level_bytes) {
+  return PetscMax(1, MFG_FILE_BATCH / level_bytes);
+}
+
+/* For ranks whose writes fail. One that gathers and writes for others hangs them where another part
+ * of their call is still to come: its buffer must take all of a call, or nobody gathers. One that
+ * reads, changes and writes keeps its lock on that part of the file, for which others wait. */
+static PetscErrorCode Hints(int64_t call_bytes, MPI_Info *info) {
+  char size[32];
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Info_create(info));
+  (void)snprintf(size, sizeof size, "%lld", (long long)call_bytes);
+  if (call_bytes <= INT_MAX)
+    PetscCallMPI(MPI_Info_set(*info, "cb_buffer_size", size));
+  else
+    PetscCallMPI(MPI_Info_set(*info, "romio_cb_write", "disable"));
+  PetscCallMPI(MPI_Info_set(*info, "romio_ds_write", "disable"));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, int block, int64_t level_bytes,
+                             MFGFile *f) {
+  MPI_Info hints;
+
   PetscFunctionBeginUser;
   memset(f, 0, sizeof *f);
   f->comm = comm;
@@ -42,25 +70,29 @@ PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, int block, MFGFile
   MFGCallHDF5(f, access = H5Pcreate(H5P_FILE_ACCESS));
   MFGCallHDF5(f, H5Pset_fclose_degree(access, H5F_CLOSE_STRONG));
   MFGCallHDF5(f, f->transfer = H5Pcreate(H5P_DATASET_XFER));
-  if (f->size > 1) {
-    MFGCallHDF5(f, H5Pset_fapl_mpio(access, comm, MPI_INFO_NULL));
-    /* Without it some ranks hang when the disk is full; all_coll_metadata_ops is broken in 1.10. */
-    MFGCallHDF5(f, H5Pset_coll_metadata_write(access, 1));
-    MFGCallHDF5(f, H5Pset_dxpl_mpio(f->transfer, H5FD_MPIO_COLLECTIVE));
-  }
-  MFGCallHDF5(f, f->file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access));
-  MFGCallHDF5(f, H5Pclose(access));
-  MFGCallHDF5(f, H5Pclose(creation));
+  PetscCall(Hints(PetscMax(MFG_FILE_BATCH, level_bytes), &hints));
+  MFGCallHDF5(f, H5Pset_fapl_mpio(access, comm, hints));
+  PetscCallMPI(MPI_Info_free(&hints));
+  MFGCallHDF5(f, H5Pset_coll_metadata_write(access, 1));
+  MFGCallHDF5(f, H5Pset_dxpl_mpio(f->transfer, H5FD_MPIO_COLLECTIVE));
+  MFGFilesWatch(1);
+  f->file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
+  const PetscErrorCode verdict = MFGFileVerdict(f, (long long)f->file, "H5Fcreate(");
+  (void)H5Pclose(access);
+  (void)H5Pclose(creation);
+  if (verdict) (void)MFGFileClose(f, PETSC_TRUE);
+  PetscCall(verdict);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGFileClose(MFGFile *f, PetscBool failed) {
   PetscFunctionBeginUser;
-  const herr_t flushed = failed ? 0 : H5Fflush(f->file, H5F_SCOPE_GLOBAL);
-  if (!failed) MFGCallHDF5(f, flushed);
-  const herr_t closed = H5Fclose(f->file);
+  const herr_t closed = f->file < 0 ? -1 : H5Fclose(f->file);
   (void)H5Pclose(f->transfer);
-  if (!failed) MFGCallHDF5(f, closed);
+  const PetscErrorCode verdict =
+      failed ? PETSC_SUCCESS : MFGFileVerdict(f, (long long)closed, "H5Fclose(");
+  MFGFilesWatch(0);
+  PetscCall(verdict);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

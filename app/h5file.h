@@ -17,10 +17,16 @@ typedef struct {
 #define MFGCallHDF5(f, call) PetscCall(MFGFileVerdict((f), (long long)(call), #call))
 PetscErrorCode MFGFileVerdict(MFGFile *f, long long status, const char *call);
 
+/* What one call writes of a flow whose levels take so many bytes, all ranks together: some levels,
+ * or one that is larger. */
+#define MFG_FILE_BATCH ((int64_t)64 << 20)
+int64_t MFGFileBatchLevels(int64_t level_bytes);
+
 /* Collective on comm, like all that follows but PutAttribute. Creates or truncates `path`, with
  * `block` bytes (0, or a power of two from 512 on) for the caller before what HDF5 writes; on error
- * nothing is left open. Over more than one rank by MPI-IO, else by POSIX. */
-PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, int block, MFGFile *f);
+ * nothing is left open. level_bytes: of the largest level of a flow that will be written. */
+PetscErrorCode MFGFileCreate(MPI_Comm comm, const char *path, int block, int64_t level_bytes,
+                             MFGFile *f);
 
 /* Closes the file with everything that is still open in it. After a failed write the verdict of
  * the close is of no interest; pass failed = PETSC_TRUE and it is not an error again. */

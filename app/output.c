@@ -6,9 +6,6 @@
 
 #include "app/disk.h"
 
-/* Levels of one collective write: HDF5 keeps the filtered chunks of a whole call in memory. */
-#define BATCH_BYTES (32 << 20)
-
 typedef struct {
   hid_t time, axis, cell[MFG_MAX_DIM];
 } Scales;
@@ -102,8 +99,30 @@ static PetscErrorCode WriteBatch(MFGFile *f, hid_t dataset, const MFGResult *res
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* A flow as a dataset (time, [dim,] z, y, x), components 0 for a scalar; a chunk is one level of
- * the largest block. */
+/* A chunk is one level of the largest block. */
+static void ChunkOf(const MFGGrid *grid, hsize_t chunk[MFG_MAX_DIM]) {
+  const int d = grid->block.dim;
+  PetscMPIInt size;
+  MPI_Comm_size(grid->comm, &size);
+  for (int k = 0; k < d; k++) {
+    chunk[k] = (hsize_t)grid->block.count[d - 1 - k]; /* in 1D the boxes are smaller */
+    for (int r = 0; r < size; r++)
+      chunk[k] = PetscMax(chunk[k], (hsize_t)grid->boxes[r].count[d - 1 - k]);
+  }
+}
+
+/* Of all chunks of one level, as HDF5 keeps them in memory within a call. */
+static int64_t LevelBytes(const MFGGrid *grid, int components) {
+  hsize_t chunk[MFG_MAX_DIM];
+  int64_t bytes = 8 * PetscMax(components, 1);
+  PetscMPIInt size;
+  MPI_Comm_size(grid->comm, &size);
+  ChunkOf(grid, chunk);
+  for (int k = 0; k < grid->block.dim; k++) bytes *= (int64_t)chunk[k];
+  return bytes * size;
+}
+
+/* A flow as a dataset (time, [dim,] z, y, x), components 0 for a scalar. */
 static PetscErrorCode WriteCube(MFGFile *f, const MFGResult *result, const char *name,
                                 const char *description, int components, int count,
                                 const int levels[], const Scales *scales, const double *flow) {
@@ -117,10 +136,8 @@ static PetscErrorCode WriteCube(MFGFile *f, const MFGResult *result, const char 
   for (int k = 0; k < d; k++) {
     dims[first + k] = (hsize_t)grid->block.cells[d - 1 - k];
     scale[first + k] = scales->cell[d - 1 - k];
-    chunk[first + k] = (hsize_t)grid->block.count[d - 1 - k]; /* in 1D the boxes are smaller */
-    for (int r = 0; r < f->size; r++)
-      chunk[first + k] = PetscMax(chunk[first + k], (hsize_t)grid->boxes[r].count[d - 1 - k]);
   }
+  ChunkOf(grid, chunk + first);
   PetscCall(MFGFileChunked(f, rank, chunk, &list));
   MFGCallHDF5(f, space = H5Screate_simple(rank, dims, NULL));
   MFGCallHDF5(f, dataset = H5Dcreate2(f->file, name, H5T_NATIVE_DOUBLE, space, H5P_DEFAULT, list,
@@ -130,9 +147,7 @@ static PetscErrorCode WriteCube(MFGFile *f, const MFGResult *result, const char 
   for (int k = 0; k < rank; k++) MFGCallHDF5(f, H5DSattach_scale(dataset, scale[k], k));
   PetscCall(MFGFileAttributeText(f, dataset, "units", "1"));
   PetscCall(MFGFileAttributeText(f, dataset, "long_name", description));
-  hsize_t cells = (hsize_t)PetscMax(components, 1);
-  for (int k = 0; k < d; k++) cells *= chunk[first + k];
-  const int batch = (int)PetscMax(1, BATCH_BYTES / (8 * cells));
+  const int batch = (int)MFGFileBatchLevels(LevelBytes(grid, components));
   const int every = PetscMax(result->config->output.every, 1);
   /* The last level may be nearer to the one before than `every`: it goes alone. */
   for (int j = 0; j < count - 1; j += batch)
@@ -277,10 +292,8 @@ static PetscErrorCode Publish(const char *directory, const char *temporary, cons
   PetscCall(PetscSNPrintf(path, sizeof path, "%s/result.h5", directory));
   if (!verdict) verdict = MFGDiskRename(temporary, path, bytes);
   PetscCall(PetscSNPrintf(path, sizeof path, "%s/result.xmf", directory));
-  if (!verdict)
-    verdict = MFGDiskRename(part, path, bytes);
-  else
-    (void)unlink(part);
+  if (!verdict) verdict = MFGDiskRename(part, path, bytes);
+  (void)unlink(part);
   if (!verdict) verdict = MFGDiskSync(directory);
   PetscCall(verdict);
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -301,7 +314,10 @@ static PetscErrorCode WriteFiles(const char *directory, const MFGResult *result,
   PetscCall(PetscSNPrintf(temporary, sizeof temporary, "%s/result.h5.part", directory));
   PetscErrorCode verdict = MFGShareVerdict(
       comm, rank ? PETSC_SUCCESS : Prepare(directory, temporary, result, count, size));
-  if (!verdict) verdict = MFGFileCreate(comm, temporary, 0, &f);
+  if (!verdict)
+    verdict =
+        MFGFileCreate(comm, temporary, 0,
+                      LevelBytes(result->grid, result->control ? result->grid->block.dim : 0), &f);
   if (!verdict) {
     verdict = WriteContents(&f, result, count, levels);
     const PetscErrorCode closed = MFGFileClose(&f, (PetscBool)(verdict != PETSC_SUCCESS));

@@ -144,7 +144,10 @@ static PetscErrorCode Save(void *context, const MFGState *solver) {
   else
     PetscCall(MFGSay(run->comm, "%s: %.1f MB in %.2f s\n", c->name, (c->bytes - before) / 1e6,
                      c->seconds[1]));
-  PetscCall(WriteStatus(run, NULL));
+  PetscCall(MFGErrorHandlerPush(&record));
+  const PetscErrorCode status = WriteStatus(run, NULL);
+  PetscCall(PetscPopErrorHandler());
+  if (status) PetscCall(MFGSay(run->comm, "warning: %s\n", record.message));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

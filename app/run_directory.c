@@ -21,20 +21,24 @@ int MFGMakeDirectories(const char *path) {
   return mkdir(part, 0777) && errno != EEXIST ? errno : 0;
 }
 
+/* Returns errno; then nothing is left. */
+static int PutText(const char *path, const char *text) {
+  FILE *f = fopen(path, "w");
+  if (!f) return errno;
+  int reason = fputs(text, f) < 0 || fflush(f) || fsync(fileno(f)) ? errno : 0;
+  if (fclose(f) && !reason) reason = errno;
+  if (reason) unlink(path);
+  return reason;
+}
+
 /* Writes a small text file whole: temporary name, then rename. Returns errno. */
 static int WriteText(const char *directory, const char *name, const char *text) {
   char temporary[PETSC_MAX_PATH_LEN + 64], target[PETSC_MAX_PATH_LEN + 64];
 
   snprintf(temporary, sizeof temporary, "%s/.%s.part", directory, name);
   snprintf(target, sizeof target, "%s/%s", directory, name);
-  FILE *f = fopen(temporary, "w");
-  if (!f) return errno;
-  const int bad = fputs(text, f) < 0 || fflush(f) || fsync(fileno(f));
-  const int reason = errno;
-  if (fclose(f) || bad) {
-    unlink(temporary);
-    return bad ? reason : EIO;
-  }
+  const int reason = PutText(temporary, text);
+  if (reason) return reason;
   return rename(temporary, target) ? errno : 0;
 }
 
@@ -128,10 +132,7 @@ static int Acquire(const char *directory, const Holder *self, Holder *holder) {
   snprintf(temporary, sizeof temporary, "%s/.lock.%s.%ld", directory, self->host, self->pid);
   snprintf(path, sizeof path, "%s/lock", directory);
   HolderText(self, sizeof text, text);
-  FILE *f = fopen(temporary, "w");
-  if (!f) return errno;
-  const int bad = fputs(text, f) < 0;
-  reason = fclose(f) || bad ? EIO : 0;
+  reason = PutText(temporary, text);
   if (!reason && link(temporary, path)) reason = errno;
   unlink(temporary);
   return reason == EEXIST ? TakeOver(path, self, holder) : reason;

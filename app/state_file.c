@@ -1,8 +1,5 @@
 #include "app/state_file_parts.h"
 
-/* Of one call of HDF5, per rank. */
-#define BATCH_BYTES ((int64_t)16 << 20)
-
 PetscBool MFGItemIsFlow(const MFGStateItem *item) {
   return (PetscBool)(item->kind == MFG_STATE_FLOW || item->kind == MFG_STATE_FLOW_SINGLE);
 }
@@ -46,13 +43,8 @@ PetscBool MFGItemWrites(const MFGGrid *grid, int rank) {
   return (PetscBool)(grid->block.dim > 1 || rank == 0);
 }
 
-int64_t MFGItemShapeLevels(const MFGItemShape *s, const MFGGrid *grid) {
-  int64_t most = MFGBlockOwned(&grid->block);
-  PetscMPIInt size;
-  MPI_Comm_size(grid->world, &size);
-  for (PetscMPIInt r = 0; grid->block.dim > 1 && r < size; r++)
-    most = PetscMax(most, MFGBlockOwned(&grid->boxes[r]));
-  return PetscMax(1, BATCH_BYTES / (s->size * most));
+int64_t MFGStateFileLevelBytes(const MFGGrid *grid) {
+  return 8 * MFGBlockCells(&grid->block);
 }
 
 herr_t MFGSelectLevels(const MFGBlock *b, hid_t space, int64_t first, int64_t count) {

@@ -11,6 +11,9 @@
 /* Bytes that a state takes in a file, about. */
 double MFGStateFileBytes(const MFGGrid *grid, const MFGState *state);
 
+/* Bytes of a level of a flow, at most: what MFGFileCreate asks for. */
+int64_t MFGStateFileLevelBytes(const MFGGrid *grid);
+
 /* Collective on f->comm, which is grid->world. */
 PetscErrorCode MFGStateFileWrite(MFGFile *f, const MFGGrid *grid, const MFGState *state);
 

@@ -19,8 +19,6 @@ typedef struct {
 
 MFGItemShape MFGItemShapeOf(const MFGStateItem *item, const MFGBlock *block);
 int64_t MFGItemShapeEntries(const MFGItemShape *shape);
-/* Levels of a flow in one call of HDF5, the same on all ranks. */
-int64_t MFGItemShapeLevels(const MFGItemShape *shape, const MFGGrid *grid);
 
 PetscBool MFGItemIsFlow(const MFGStateItem *item);
 /* A single number: an attribute, not a dataset. */

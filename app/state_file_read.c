@@ -89,7 +89,8 @@ static void ReadSelected(Reader *r, const char *name, hid_t dataset, const MFGIt
 static void ReadFlow(Reader *r, const MFGStateItem *item, hid_t dataset, const MFGItemShape *s,
                      hid_t space) {
   const MFGBlock *b = &r->grid->block;
-  const int64_t owned = MFGBlockOwned(b), batch = MFGItemShapeLevels(s, r->grid);
+  const int64_t owned = MFGBlockOwned(b),
+                batch = MFGFileBatchLevels(MFGStateFileLevelBytes(r->grid));
 
   if (r->compare && !MFGItemWrites(r->grid, r->rank)) return;
   for (int64_t n = 0; n < item->count && !*r->problem; n += batch) {

@@ -35,7 +35,8 @@ static PetscErrorCode WriteSelected(MFGFile *f, hid_t dataset, const MFGItemShap
 
 static PetscErrorCode WriteFlow(MFGFile *f, hid_t dataset, const MFGItemShape *s, hid_t space,
                                 const MFGGrid *grid, const MFGStateItem *item) {
-  const int64_t owned = MFGBlockOwned(&grid->block), batch = MFGItemShapeLevels(s, grid);
+  const int64_t owned = MFGBlockOwned(&grid->block),
+                batch = MFGFileBatchLevels(MFGStateFileLevelBytes(grid));
   const PetscBool writes = MFGItemWrites(grid, f->rank);
 
   PetscFunctionBeginUser;

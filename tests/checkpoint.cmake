@@ -19,3 +19,15 @@ mfg_checkpoint_test(restart 1)
 mfg_checkpoint_test(mismatch 2)
 mfg_checkpoint_test(damage 1)
 mfg_checkpoint_test(hostile 1)
+foreach(ranks 1 2)
+  mfg_checkpoint_test(full_disk ${ranks})
+  mfg_checkpoint_test(no_writing ${ranks})
+endforeach()
+# Buffers of MPI-IO that a site made small must not count: parts of a collective call would be written apart.
+mfg_test(disk.failure SOURCE test_disk_failure.c NP 1 2 3 LABELS unit parallel io TIMEOUT 300
+  ARGS -dir ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(test_disk_failure PRIVATE ${CMAKE_DL_LIBS})
+foreach(np 1 2 3)
+  set_property(TEST disk.failure.cpu.np${np} APPEND PROPERTY ENVIRONMENT
+    ROMIO_HINTS=${CMAKE_CURRENT_SOURCE_DIR}/romio_hints.txt)
+endforeach()

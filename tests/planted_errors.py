@@ -26,7 +26,7 @@ TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_s
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
            "test_vectors test_vectors_standin test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl "
-           "test_kde_statistics_watched test_gpu_sweep").split()
+           "test_kde_statistics_watched test_gpu_sweep test_disk_failure").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
 
@@ -303,6 +303,13 @@ PLANTS = [
      "multigrid.operator"),
     ("no wall in the coefficients of a cycle", "solvers/backend_cpu_grid.c",
      "  FoldScaledWalls(level);\n", "  (void)FoldScaledWalls;\n", "multigrid.cycles"),
+    ("HDF5 sees a write that failed", "app/mpi_file.c", "  return MPI_SUCCESS;", "  return code;", "disk.failure"),
+    ("a buffer for a part of a collective write", "app/h5file.c",
+     'PetscCallMPI(MPI_Info_set(*info, "cb_buffer_size", size));', ";", "disk.failure"),
+    ("a lock kept by a rank that could not write", "app/h5file.c",
+     '  PetscCallMPI(MPI_Info_set(*info, "romio_ds_write", "disable"));\n', "", "disk.failure"),
+    ("a checkpoint that failed stays", "app/checkpoint.c", "    (void)unlink(path);\n  }\n  PetscCall(verdict)",
+     "  }\n  PetscCall(verdict)", "disk.failure"),
 
     ("a lost rank does not end the job", "jobs/nashflow.sbatch", "--kill-on-bad-exit=1 ", "", "slurm.killed_rank"),
     ("requeue after TERM", "jobs/slurm.sh", "for_time && [ -z \"$term\" ]", '[ -n "$usr1$term" ]', "slurm.cancel"),

@@ -8,6 +8,7 @@ what cannot be used is refused, and says why.
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -318,8 +319,8 @@ def processes(directory, name="nashflow"):
 class Running:
     """A run under way; what it says goes to a file."""
 
-    def __init__(self, directory, *sets, ranks=1, options=(), case="torus_1d"):
-        self.directory, self.log = directory, pathlib.Path(f"{directory}.log")
+    def __init__(self, directory, *sets, ranks=1, options=(), case="torus_1d", log=None):
+        self.directory, self.log = directory, log or pathlib.Path(f"{directory}.log")
         with open(self.log, "w") as log:
             self.launcher = subprocess.Popen(command(case, directory, *sets, ranks=ranks, options=options),
                                              stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
@@ -445,6 +446,115 @@ def case_guards(ranks, tmp):
     assert abs(result + 1001 * checkpoint - needed) < 1e-3 * needed and "MB are free" in text
     for name in "ab":
         assert sorted(p.name for p in (tmp / name).iterdir()) == ["STATUS"], list((tmp / name).iterdir())
+
+
+# Its checkpoints take 0.14 MB and its result 0.35 MB on a disk of 4 MiB.
+DISK_1D = ("agents.count=2000", "time.steps=40", "domain.cells=[100]", "equilibrium.method=picard",
+           "equilibrium.damping=0.02", "equilibrium.max_iterations=200", "checkpoint.every_iterations=10")
+
+
+def on_disk(ranks, tmp, test):
+    """Calls test(ranks, tmp, disk) with a file system of 4 MiB."""
+    disk = tmp / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True).returncode:
+        sys.exit(16)  # who is not root may not mount; disk.failure needs no right
+    try:
+        run("torus_1d", tmp / "whole", *DISK_1D, ranks=ranks, expect=2)
+        test(ranks, tmp, disk)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk, leave):
+    """Leaves so many bytes of a disk free, in pages."""
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    with open(disk / "ballast", "wb") as f:
+        os.posix_fallocate(f.fileno(), 0, free - leave)
+
+
+def free(disk):
+    (disk / "ballast").unlink(missing_ok=True)
+
+
+def kept(directory):
+    return {name: data for name, data in tree(directory).items() if name.startswith("checkpoint")}
+
+
+def went_on(ranks, tmp, directory):
+    """After the fault the same command line goes on, to the bits of the run that had none."""
+    text = run("torus_1d", directory, *DISK_1D, ranks=ranks, expect=2)
+    assert "goes on from" in text and differences(tmp / "whole", directory) == [], text
+    assert sorted(p.name for p in directory.iterdir()) == ["STATUS", "effective.yaml", "result.h5", "result.xmf"]
+    for name in ("result.h5", "result.xmf"):
+        (directory / name).unlink()
+
+
+def stopped_by_fault(ranks, directory, fault, reason):
+    """A fault after the second checkpoint: no other is written, the run goes on until it is told to stop, and ends
+    with 74. What was written before stays as it was."""
+    job = Running(directory, *DISK_1D, ranks=ranks, log=directory.parents[1] / "log")
+    job.wait_for(r"^checkpoint_000002.h5: ")
+    fault(job)
+    job.wait_for(rf"^warning: no checkpoint: .*{reason}")
+    before = kept(directory)
+    os.kill(processes(directory)[0], signal.SIGTERM)
+    assert job.end() == 74, job.said()
+    assert "the last checkpoint could not be written" in job.said() or "cannot write" in job.said(), job.said()
+    assert before and kept(directory) == before, (list(before), list(kept(directory)))
+
+
+def case_full_disk(ranks, tmp):
+    """A disk of 4 MiB that is full at the start, at a checkpoint, at the result; to the last byte or but for the
+    small files: 74 with what to do, older checkpoints as they were, and the next start goes on from them."""
+    def test(ranks, tmp, disk):
+        directory = disk / "run"
+        for leave in (0, 1 << 16):
+            stopped_by_fault(ranks, directory, lambda job, leave=leave: fill(disk, leave), "make room")
+            before = kept(directory)
+            for room, message in ((0, r"cannot write .*/run/lock: No space left on device; .* make room"),
+                                  (1 << 15, r"will need [\d.]+ MB more and [\d.]+ MB are free; make room")):
+                free(disk)
+                fill(disk, room)
+                text = run("torus_1d", directory, *DISK_1D, ranks=ranks, expect=74)
+                assert re.search(message, text) and kept(directory) == before, text
+            assert status(directory)["exit_code"] == "74"
+            free(disk)
+            went_on(ranks, tmp, directory)
+        job = Running(directory, *DISK_1D, "checkpoint.every_iterations=150", ranks=ranks, log=tmp / "log")
+        job.wait_for(r"^checkpoint_000001.h5: ")
+        fill(disk, 1 << 17)
+        assert job.end() == 74 and "the result needs" in job.said() and "output.every" in job.said(), job.said()
+        assert sorted(kept(directory)) == ["checkpoint_000001.h5"] and not list(directory.glob("result*")), job.said()
+        free(disk)
+        went_on(ranks, tmp, directory)
+    on_disk(ranks, tmp, test)
+
+
+def limit_files(job):
+    """As `ulimit -f`, but after MPI has started, which needs larger ones."""
+    for pid in processes(job.directory):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (50000, 50000))
+
+
+def case_no_writing(ranks, tmp):
+    """A file system that is read-only at the start or becomes it; a limit on the size of files."""
+    def test(ranks, tmp, disk):
+        def remount(way):
+            while subprocess.run(["mount", "-o", f"remount,{way}", str(disk)], capture_output=True).returncode:
+                time.sleep(0.001)  # busy: a file is being written
+        directory = disk / "run"
+        stopped_by_fault(ranks, directory, limit_files, "File too large; make room")
+        assert status(directory)["exit_code"] == "74" and status(directory)["resumable"] == "yes"
+        went_on(ranks, tmp, directory)
+        stopped_by_fault(ranks, directory, lambda job: remount("ro"), "Read-only file system")
+        before = tree(directory)
+        text = run("torus_1d", directory, *DISK_1D, ranks=ranks, expect=74)
+        assert re.search("cannot write .*/run/lock: Read-only file system; choose another output.directory", text), text
+        assert tree(directory) == before
+        remount("rw")
+        went_on(ranks, tmp, directory)
+    on_disk(ranks, tmp, test)
 
 
 def main():
