@@ -45,6 +45,7 @@ static MFGExitCode Classify(PetscErrorCode code, PetscBool *everywhere) {
   case PETSC_ERR_USER_INPUT:
     return MFG_EXIT_INPUT;
   case PETSC_ERR_MEM:
+  case PETSC_ERR_MPI: /* another rank is gone */
     *everywhere = PETSC_FALSE;
     return MFG_EXIT_RESOURCES;
   default:
@@ -86,6 +87,9 @@ MFGExitCode MFGErrorEnd(MPI_Comm comm, const MFGErrorRecord *r) {
     fprintf(stderr, "this is a fault of the program; please report it with these lines:\n%s",
             r->trace);
   fflush(stderr);
-  if (!everywhere) MPI_Abort(comm, exit_code);
+  if (!everywhere) {
+    (void)usleep(300000); /* the launcher drops what it has not read when the ranks end */
+    MPI_Abort(comm, exit_code);
+  }
   return exit_code;
 }

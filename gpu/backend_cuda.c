@@ -91,12 +91,32 @@ static PetscErrorCode Allocate_CUDA(size_t bytes, void **memory) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Waits for the stream, where other ranks take part in its work for as long as the watch agrees. */
+static PetscErrorCode Wait(void) {
+  const double start = MPI_Wtime();
+  cudaError_t state = cudaErrorNotReady;
+
+  PetscFunctionBeginUser;
+  if (!gpu.watch) {
+    MFGCallCUDA(cudaStreamSynchronize(gpu.device.stream));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  for (int asked = 0; state == cudaErrorNotReady; asked++) {
+    state = cudaStreamQuery(gpu.device.stream);
+    if (state != cudaErrorNotReady || asked < WATCH_FIRST) continue;
+    PetscCall(gpu.watch(gpu.watched, MPI_Wtime() - start));
+    (void)usleep(WATCH_MICROSECONDS);
+  }
+  MFGCallCUDA(state);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 /* Room for the work of an operation. */
 static PetscErrorCode ReserveWork(int64_t bytes) {
   PetscFunctionBeginUser;
   if (bytes <= gpu.work_size) PetscFunctionReturn(PETSC_SUCCESS);
   bytes = PetscMax(bytes, 2 * gpu.work_size);
-  MFGCallCUDA(cudaStreamSynchronize(gpu.device.stream));
+  PetscCall(Wait());
   if (gpu.device.work) gpu.retired[gpu.retired_count++] = gpu.device.work;
   gpu.device.work = NULL;
   gpu.work_size = 0;
@@ -108,7 +128,7 @@ static PetscErrorCode ReserveWork(int64_t bytes) {
 
 static PetscErrorCode Release_CUDA(void *memory) {
   PetscFunctionBeginUser;
-  MFGCallCUDA(cudaStreamSynchronize(gpu.device.stream));
+  PetscCall(Wait());
   MFGCallCUDA(cudaFree(memory));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -119,33 +139,15 @@ static PetscErrorCode Zero_CUDA(void *memory, size_t bytes) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Waits for the stream while the watch agrees. */
-static PetscErrorCode WaitWatched(void) {
-  const double start = MPI_Wtime();
-  cudaError_t state = cudaErrorNotReady;
-
-  PetscFunctionBeginUser;
-  for (int asked = 0; state == cudaErrorNotReady; asked++) {
-    state = cudaStreamQuery(gpu.device.stream);
-    if (state != cudaErrorNotReady || asked < WATCH_FIRST) continue;
-    PetscCall(gpu.watch(gpu.watched, MPI_Wtime() - start));
-    (void)usleep(WATCH_MICROSECONDS);
-  }
-  MFGCallCUDA(state);
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 static PetscErrorCode Synchronize_CUDA(void) {
   PetscFunctionBeginUser;
-  if (gpu.watch)
-    PetscCall(WaitWatched());
-  else
-    MFGCallCUDA(cudaStreamSynchronize(gpu.device.stream));
+  PetscCall(Wait());
   PetscCall(CheckFindings());
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Pageable memory of the host is read before the call returns. */
+/* Pageable memory of the host is read before the call returns. One that fills it does not return
+ * before all that comes first is done: if another rank is dead, never. So the wait is ours. */
 static PetscErrorCode Copy_CUDA(void *to, const void *from, size_t bytes,
                                 MFGCopyDirection direction) {
   static const enum cudaMemcpyKind kinds[] = {[MFG_COPY_WITHIN] = cudaMemcpyDeviceToDevice,
@@ -153,6 +155,7 @@ static PetscErrorCode Copy_CUDA(void *to, const void *from, size_t bytes,
                                               [MFG_COPY_TO_HOST] = cudaMemcpyDeviceToHost};
 
   PetscFunctionBeginUser;
+  if (direction == MFG_COPY_TO_HOST) PetscCall(Wait());
   MFGCallCUDA(cudaMemcpyAsync(to, from, bytes, kinds[direction], gpu.device.stream));
   if (direction == MFG_COPY_TO_HOST) PetscCall(Synchronize_CUDA());
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -193,7 +196,7 @@ static PetscErrorCode Replay_CUDA(void *recording) {
 
 static PetscErrorCode Forget_CUDA(void *recording) {
   PetscFunctionBeginUser;
-  MFGCallCUDA(cudaStreamSynchronize(gpu.device.stream));
+  PetscCall(Wait());
   MFGCallCUDA(cudaGraphExecDestroy(recording));
   if (!--gpu.recordings) PetscCall(FreeRetired());
   PetscFunctionReturn(PETSC_SUCCESS);

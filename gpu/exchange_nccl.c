@@ -29,7 +29,7 @@ static PetscErrorCode GiveUp(Transport *t, const char *what, ncclResult_t result
     (void)ncclCommAbort(t->nccl);
   }
   t->nccl = NULL;
-  SETERRQ(PETSC_COMM_SELF, PETSC_ERR_LIB,
+  SETERRQ(PETSC_COMM_SELF, PETSC_ERR_MPI,
           "rank %d, %s by NCCL: %s%s%s; another rank has died or hangs (its own message says why), "
           "or NCCL cannot reach it: NCCL_DEBUG=INFO in the environment tells more",
           (int)t->rank, what, words, *last ? ": " : "", last);

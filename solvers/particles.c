@@ -145,6 +145,7 @@ PetscErrorCode MFGParticlesDestroy(MFGParticles *particles) {
   PetscCall(MFGMemoryFree(p->backend->memory, &p->cumulative_there));
   PetscCall(MFGMemoryFree(p->backend->memory, &p->moments));
   PetscCall(MFGMemoryFree(p->backend->memory, &p->marginals));
+  PetscCall(PetscFree(p->sums));
   PetscCall(MFGMemoryFree(p->backend->memory, &p->density));
   PetscCall(MFGAgentDriftDestroy(&p->drift));
   PetscCall(PetscFree(*particles));
@@ -191,20 +192,21 @@ static PetscErrorCode Statistics(MFGParticles p, const MFGMomentShape *shape,
   const MFGMarginals job = {
       .domain = p->domain, .shape = *shape, .box = p->grid->box, .extent = *extent};
   const int64_t n = MFGMarginalCount(&p->domain, shape);
-  int64_t *sums;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGMemoryReserve(memory, count * n, sizeof *sums, &p->marginals_size, &p->marginals));
-  PetscCall(MFGMemoryZero(memory, count * n, sizeof *sums, p->marginals));
+  PetscCall(
+      MFGMemoryReserve(memory, count * n, sizeof *p->sums, &p->marginals_size, &p->marginals));
+  PetscCall(
+      MFGMemoryReserve(&MFGMemoryOps_Host, count * n, sizeof *p->sums, &p->sums_size, &p->sums));
+  PetscCall(MFGMemoryZero(memory, count * n, sizeof *p->sums, p->marginals));
   for (int i = 0; i < count; i++)
     PetscCall(MFGBackendMarginals(p->backend, &job, moments + i * field, p->marginals + i * n));
   PetscCall(MFGExchangeSum(p->exchange, count * n, p->marginals));
-  PetscCall(PetscMalloc1(count * n, &sums));
-  PetscCall(MFGMemoryCopy(memory, count * n, sizeof *sums, MFG_COPY_TO_HOST, p->marginals, sums));
+  PetscCall(
+      MFGMemoryCopy(memory, count * n, sizeof *p->sums, MFG_COPY_TO_HOST, p->marginals, p->sums));
   for (int i = 0; i < count; i++)
     PetscCall(
-        MFGMarginalStatistics(&p->domain, shape, p->spec.count, sums + i * n, &statistics[i]));
-  PetscCall(PetscFree(sums));
+        MFGMarginalStatistics(&p->domain, shape, p->spec.count, p->sums + i * n, &statistics[i]));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -28,10 +28,11 @@ struct MFGParticles_ {
   MFGSortScratch scratch;
   MFGAgentDrift drift;
   /* Owned, in the backend's memory, kept between sweeps like the drift's buffers: moments of a
-   * chunk of levels, their densities (unused on the host), marginals of all levels. */
-  int64_t *moments, *marginals;
+   * chunk of levels, their densities (unused on the host), marginals of all levels; sums: those of
+   * all boxes, on the host. */
+  int64_t *moments, *marginals, *sums;
   double *density;
-  int64_t moments_size, marginals_size, density_size;
+  int64_t moments_size, marginals_size, density_size, sums_size;
   RecordedChunk *chunk; /* owned; [chunks]; domain decomposition on a device */
   int chunks;
   /* Of a sweep under way: steps done (0: none is), and whether it goes on with agents that a state

@@ -57,6 +57,11 @@ foreach(case bits shared refused restart devices)
     ${case} $<TARGET_FILE:nashflow_on_host> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
   set_tests_properties(run.${case}.standin.np2 PROPERTIES PROCESSORS 2 TIMEOUT 300 LABELS "gpu;verification;parallel")
 endforeach()
+foreach(case killed memory)
+  add_test(NAME run.${case}.standin.np3 COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/gpu_on_host/whole_runs.py
+    ${case} $<TARGET_FILE:nashflow_on_host> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
+  set_tests_properties(run.${case}.standin.np3 PROPERTIES PROCESSORS 3 TIMEOUT 300 LABELS "gpu;verification;parallel")
+endforeach()
 add_test(NAME run.bits.watched.np2 COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/gpu_on_host/whole_runs.py
   bits $<TARGET_FILE:nashflow_watched> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
 set_tests_properties(run.bits.watched.np2 PROPERTIES PROCESSORS 2 TIMEOUT 1200 LABELS "gpu;verification;parallel;slow")

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <mpi.h>
 #include <nccl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -182,7 +183,7 @@ bool Live(ncclComm &c, int count) {
     return false;
   }
   if (c.rank != d.rank) return true;
-  if (d.how == "exit") _exit(9);
+  if (d.how == "kill") raise(SIGKILL);
   for (;;) pause();
 }
 

@@ -18,12 +18,14 @@ CASES = {1: ("torus_1d", ("domain.cells=[40]", "density.bandwidth=0.06")),
          3: ("torus_3d", ("domain.cells=[12,8,8]", "density.bandwidth=[0.09,0.1,0.1]", "agents.count=1500", "time.steps=6"))}
 
 
-def run(program, name, out, sets, backend, ranks=1, expect=2, seed=2, restart="none", **environment):
+def run(program, name, out, sets, backend, ranks=1, expect=2, seed=2, restart="none", launch=(), options=(),
+        **environment):
     """A run's output."""
-    command = [MPIEXEC, "-n", str(ranks), program, "run", f"{SOURCE}/input/{name}.yaml", "--backend", backend,
+    command = [MPIEXEC, "-n", str(ranks), *launch, program, "run", f"{SOURCE}/input/{name}.yaml", "--backend", backend,
                "--output", str(out), "--restart", restart]
     for s in sets:
         command += ["--set", s]
+    command += ["--", *options]
     environment = {k.upper(): str(v) for k, v in environment.items()}
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False,
                           env=os.environ | {"MFG_STANDIN_SEED": str(seed)} | environment)
@@ -109,6 +111,54 @@ def case_restart(tmp):
         text = run(program, name, tmp / "parts", sets, backend, expect=85 if part < parts else 0, restart="auto")
         assert (f"goes on from {tmp}" in text) == (part > 0), text
     same_bits(tmp / "whole", tmp / "parts")
+
+
+def status(out):
+    return dict(line.split("=", 1) for line in (out / "STATUS").read_text().splitlines())
+
+
+def case_killed(tmp):
+    """kill -9 of a rank while the others are in NCCL, unseen by the launcher: the others end with a message, a
+    code and a checkpoint; the same command line goes on to the bits of an undisturbed run."""
+    name, sets = CASES[1]
+    sets = (*FEW[:2], FEW[3], "domain.cells=[60]", "density.bandwidth=0.04", "equilibrium.max_iterations=6",
+            "checkpoint.every_iterations=1")
+    hide = ("sh", "-c", '"$@"; code=$?; [ $code -ne 137 ] || sleep 30; exit $code', "sh")
+    run(PROGRAM, name, tmp / "whole", sets, "cpu")
+    for ranks, decomposition, victim, collective in ((2, "domain", 1, 70), (3, "replicated", 0, 12)):
+        more, out = (*sets, f"parallel.decomposition={decomposition}"), tmp / decomposition
+        text = run(ON_HOST, name, out, more, "cuda", ranks, expect=75, launch=hide, options=("-exchange_timeout", "3"),
+                   mfg_standin_death=f"{victim}:{collective}:kill")
+        assert "by NCCL: no answer; another rank has died or hangs" in text, text
+        left = status(out)
+        assert left["resumable"] == "yes" and (out / left["checkpoint"]).exists(), left
+        assert victim == 0 or left["exit_code"] == "75", left  # rank 0 is the one that writes it
+        text = run(ON_HOST, name, out, more, "cuda", ranks, restart="auto")
+        assert f"goes on from {out / left['checkpoint']}" in text, text
+        same_bits(tmp / "whole", out)
+
+
+def case_memory(tmp):
+    """Too little of a GPU's memory: at the start, or when all agents run into one rank's box, which no prediction
+    knows. Both figures are told, the checkpoint stays, with more memory it goes on to the bits of an undisturbed run."""
+    sets = ("agents.count=40000", "agents.initial_density=1", "domain.cells=[60]", "time.steps=6",
+            "density.bandwidth=0.03", "density.tolerance=1e-4", "dynamics.drift=[\"-8\"]", "checkpoint.every_iterations=1",
+            "parallel.decomposition=domain")
+    name, sets = "reference_1d", (*sets, "equilibrium.max_iterations=2")
+    run(PROGRAM, name, tmp / "whole", sets, "cpu", 2)
+    for ranks in (2, 3):
+        out = tmp / f"ranks{ranks}"
+        text = run(ON_HOST, name, tmp / "none", sets, "cuda", ranks, expect=75, mfg_standin_memory=500000)
+        assert re.search(r"a rank needs [\d.]+ MB of its GPU's memory, of which 0\.5 are free", text), text
+        out.mkdir()
+        (out / "stop").write_text("")
+        run(ON_HOST, name, out, sets, "cuda", ranks, expect=85)
+        text = run(ON_HOST, name, out, sets, "cuda", ranks, expect=75, restart="auto", mfg_standin_memory=3000000)
+        assert re.search(r"backend: cuda: [\d.]+ of 3\.0 MB", text), text
+        assert re.search(r"[\d.]+ MiB wanted on the GPU, [\d.]+ of 2\.9 MiB are free", text), text
+        assert status(out)["resumable"] == "yes", status(out)
+        run(ON_HOST, name, out, sets, "cuda", ranks, restart="auto")
+        same_bits(tmp / "whole", out)
 
 
 with tempfile.TemporaryDirectory() as folder:
