@@ -49,7 +49,7 @@ PetscErrorCode MFGBenchCaseCreate(MPI_Comm comm, const char *backend, const char
   all[count] = on;
   PetscCall(MFGConfigRead(comm, path, count + 1, all, &c->config, &errors));
   PetscCall(PetscFree(all));
-  if (!errors.count) PetscCall(MFGProblemCreate(comm, c->config, &c->problem, &errors));
+  if (!errors.count) PetscCall(MFGProblemCreate(comm, c->config, NULL, &c->problem, &errors));
   PetscCheck(!errors.count, comm, PETSC_ERR_USER_INPUT, "%s", errors.text);
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -58,6 +58,17 @@ PetscErrorCode MFGCheckpointList(const char *directory, int *count, int **number
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+PetscErrorCode MFGCheckpointNewest(const char *directory, char name[32]) {
+  int count, *numbers;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGCheckpointList(directory, &count, &numbers));
+  name[0] = '\0';
+  if (count) (void)snprintf(name, 32, "checkpoint_%06d.h5", numbers[0]);
+  PetscCall(PetscFree(numbers));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 /* Removes what a killed run has left unfinished. */
 static void RemoveParts(const char *directory) {
   DIR *d = opendir(directory);
@@ -155,7 +166,7 @@ static PetscErrorCode Digest(MPI_Comm comm, const char *path, int64_t *bytes, ui
   PetscFunctionBeginUser;
   *bytes = stat(path, &about) ? 0 : (int64_t)about.st_size;
   PetscCallMPI(MPI_Bcast(bytes, 1, MPI_INT64_T, 0, comm));
-  PetscCall(MFGFileDigest(comm, path, MFG_CHECKPOINT_BLOCK, *bytes, digest, &reason));
+  PetscCall(MFGFileDigest(comm, path, MFG_CHECKPOINT_BLOCK, *bytes, NULL, digest, &reason));
   PetscCheck(!reason, comm, PETSC_ERR_FILE_WRITE, "%s: cannot be read back: %s", path,
              strerror(reason));
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "app/config.h"
+#include "app/watch.h"
 #include "solvers/grid.h"
 #include "solvers/state.h"
 
@@ -53,6 +54,9 @@ PetscErrorCode MFGCheckpointsWrite(MFGCheckpoints *checkpoints, const MFGState *
 /* Collective. All of them go, since the run has its result. */
 PetscErrorCode MFGCheckpointsRemove(MFGCheckpoints *checkpoints);
 
+/* Rank 0. The name of the newest checkpoint in a directory, "": none. */
+PetscErrorCode MFGCheckpointNewest(const char *directory, char name[32]);
+
 /* Bytes of a checkpoint of this state. */
 double MFGCheckpointBytes(const MFGGrid *grid, const MFGConfig *config, const MFGState *state);
 
@@ -60,9 +64,10 @@ double MFGCheckpointBytes(const MFGGrid *grid, const MFGConfig *config, const MF
  * *source open, or a new run. auto: the newest checkpoint in the directory that is whole and of
  * this layout and program; why a newer one is not is printed. One of another input is an error in
  * `errors`, a line for each key that differs. Errors: PETSC_ERR_FILE_READ when the file given, or
- * all in the directory, cannot be used. Nothing is changed. */
+ * all in the directory, cannot be used. Nothing is changed. `watch`, or NULL, is asked on the way:
+ * MFGWatchSetup. */
 PetscErrorCode MFGCheckpointFind(const MFGGrid *grid, const MFGConfig *config, const char *restart,
-                                 PetscBool *found, MFGCheckpointSource *source,
+                                 MFGWatch *watch, PetscBool *found, MFGCheckpointSource *source,
                                  MFGConfigErrors *errors);
 PetscErrorCode MFGCheckpointSourceClose(MFGCheckpointSource *source);
 

@@ -51,7 +51,8 @@ static void ReadBlock(const char *path, int64_t *bytes, uint64_t *digest, Proble
 }
 
 /* Collective. Whole and undamaged, by its own digest. */
-static PetscErrorCode CheckBytes(MPI_Comm comm, const char *path, Problem problem) {
+static PetscErrorCode CheckBytes(MPI_Comm comm, const char *path, MFGWatch *watch,
+                                 Problem problem) {
   PetscMPIInt rank;
   int64_t bytes = 0;
   uint64_t digest = 0, found;
@@ -64,7 +65,7 @@ static PetscErrorCode CheckBytes(MPI_Comm comm, const char *path, Problem proble
   PetscCallMPI(MPI_Bcast(&bytes, 1, MPI_INT64_T, 0, comm));
   PetscCallMPI(MPI_Bcast(&digest, 1, MPI_UINT64_T, 0, comm));
   if (*problem) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(MFGFileDigest(comm, path, MFG_CHECKPOINT_BLOCK, bytes, &found, &reason));
+  PetscCall(MFGFileDigest(comm, path, MFG_CHECKPOINT_BLOCK, bytes, watch, &found, &reason));
   if (reason)
     (void)snprintf(problem, sizeof(Problem), "cannot be read: %s", strerror(reason));
   else if (found != digest)
@@ -101,15 +102,15 @@ static PetscErrorCode Open(MPI_Comm comm, MFGCheckpointSource *s, char **core, P
 }
 
 /* Collective. Checks one file; where it can be used it is open, unless its input differs. */
-static PetscErrorCode Try(MFGCheckpointSource *s, const MFGConfig *config, Problem problem,
-                          MFGConfigErrors *errors) {
+static PetscErrorCode Try(MFGCheckpointSource *s, const MFGConfig *config, MFGWatch *watch,
+                          Problem problem, MFGConfigErrors *errors) {
   const MPI_Comm comm = s->grid->world;
   char *core = NULL;
 
   PetscFunctionBeginUser;
   problem[0] = '\0';
   s->file = -1;
-  PetscCall(CheckBytes(comm, s->path, problem));
+  PetscCall(CheckBytes(comm, s->path, watch, problem));
   if (!*problem) PetscCall(Open(comm, s, &core, problem));
   if (!*problem && strcmp(core, config->core))
     PetscCall(MFGConfigCompare(config, core, s->path, errors));
@@ -119,8 +120,8 @@ static PetscErrorCode Try(MFGCheckpointSource *s, const MFGConfig *config, Probl
 }
 
 /* Collective. The newest of the directory that can be used. */
-static PetscErrorCode FindNewest(MFGCheckpointSource *s, const MFGConfig *config, PetscBool *found,
-                                 MFGConfigErrors *errors) {
+static PetscErrorCode FindNewest(MFGCheckpointSource *s, const MFGConfig *config, MFGWatch *watch,
+                                 PetscBool *found, MFGConfigErrors *errors) {
   const MPI_Comm comm = s->grid->world;
   const char *directory = config->output.directory;
   PetscMPIInt rank;
@@ -135,7 +136,7 @@ static PetscErrorCode FindNewest(MFGCheckpointSource *s, const MFGConfig *config
     int number = rank ? 0 : numbers[i];
     PetscCallMPI(MPI_Bcast(&number, 1, MPI_INT, 0, comm));
     MFGCheckpointPath(directory, number, s->path);
-    PetscCall(Try(s, config, problem, errors));
+    PetscCall(Try(s, config, watch, problem, errors));
     *found = (PetscBool)(!*problem && !errors->count);
     if (*problem) PetscCall(MFGSay(comm, "%s %s: not used\n", s->path, problem));
   }
@@ -148,7 +149,7 @@ static PetscErrorCode FindNewest(MFGCheckpointSource *s, const MFGConfig *config
 }
 
 PetscErrorCode MFGCheckpointFind(const MFGGrid *grid, const MFGConfig *config, const char *restart,
-                                 PetscBool *found, MFGCheckpointSource *s,
+                                 MFGWatch *watch, PetscBool *found, MFGCheckpointSource *s,
                                  MFGConfigErrors *errors) {
   Problem problem;
 
@@ -159,11 +160,11 @@ PetscErrorCode MFGCheckpointFind(const MFGGrid *grid, const MFGConfig *config, c
   s->file = -1;
   if (!strcmp(restart, "none")) PetscFunctionReturn(PETSC_SUCCESS);
   if (!strcmp(restart, "auto")) {
-    PetscCall(FindNewest(s, config, found, errors));
+    PetscCall(FindNewest(s, config, watch, found, errors));
     PetscFunctionReturn(PETSC_SUCCESS);
   }
   PetscCall(PetscStrncpy(s->path, restart, sizeof s->path));
-  PetscCall(Try(s, config, problem, errors));
+  PetscCall(Try(s, config, watch, problem, errors));
   PetscCheck(!*problem, grid->world, PETSC_ERR_FILE_READ,
              "--restart %s: it %s; give another checkpoint, or auto for the newest of %s", restart,
              problem, config->output.directory);

@@ -6,6 +6,8 @@
 
 #define BLOCK (1 << 20)
 #define LANES 4
+/* Blocks of a rank before it is asked whether to go on. */
+#define ASK_BLOCKS 256
 
 static uint64_t Rotate(uint64_t v, int bits) {
   return v << bits | v >> (64 - bits);
@@ -49,7 +51,7 @@ static int ReadAll(int file, unsigned char *bytes, size_t length, off_t offset) 
 }
 
 PetscErrorCode MFGFileDigest(MPI_Comm comm, const char *path, int64_t begin, int64_t end,
-                             uint64_t *digest, int *reason) {
+                             MFGWatch *watch, uint64_t *digest, int *reason) {
   const int file = open(path, O_RDONLY);
   PetscMPIInt rank, size;
   unsigned char *bytes;
@@ -60,10 +62,12 @@ PetscErrorCode MFGFileDigest(MPI_Comm comm, const char *path, int64_t begin, int
   PetscCallMPI(MPI_Comm_size(comm, &size));
   PetscCall(PetscMalloc1(BLOCK + PADDING, &bytes));
   *reason = file < 0 ? errno : 0;
-  for (int64_t b = rank; !*reason && begin + b * BLOCK < end; b += size) {
-    const size_t length = (size_t)PetscMin(BLOCK, end - begin - b * BLOCK);
-    *reason = ReadAll(file, bytes, length, (off_t)(begin + b * BLOCK));
-    if (!*reason) sum += BlockDigest(bytes, length, (uint64_t)b);
+  for (int64_t round = 0; begin + round * size * BLOCK < end; round++) {
+    const int64_t b = round * size + rank, from = begin + b * BLOCK;
+    const size_t length = (size_t)PetscMax(0, PetscMin(BLOCK, end - from));
+    if (!*reason && length) *reason = ReadAll(file, bytes, length, (off_t)from);
+    if (!*reason && length) sum += BlockDigest(bytes, length, (uint64_t)b);
+    if (round % ASK_BLOCKS == ASK_BLOCKS - 1) PetscCall(MFGWatchSetup(watch));
   }
   if (file >= 0) (void)close(file);
   PetscCall(PetscFree(bytes));

@@ -137,7 +137,7 @@ PetscErrorCode MFGDryRunRanks(MPI_Comm comm, const MFGConfig *config, int ranks,
 
   PetscFunctionBeginUser;
   PetscCall(MFGFieldCheck(PETSC_COMM_SELF, &coarse, &errors));
-  if (!errors.count) PetscCall(MFGProblemCreate(PETSC_COMM_SELF, &coarse, &problem, &errors));
+  if (!errors.count) PetscCall(MFGProblemCreate(PETSC_COMM_SELF, &coarse, NULL, &problem, &errors));
   if (errors.count) {
     PetscCall(MFGInputErrorsReport(comm, &errors, exit_code));
     PetscFunctionReturn(PETSC_SUCCESS);

@@ -44,6 +44,8 @@ static MFGExitCode Classify(PetscErrorCode code, PetscBool *everywhere) {
     return MFG_EXIT_USAGE;
   case PETSC_ERR_USER_INPUT:
     return MFG_EXIT_INPUT;
+  case PETSC_ERR_SIG:
+    return MFG_EXIT_RESUMABLE;
   case PETSC_ERR_MEM:
   case PETSC_ERR_MPI: /* another rank is gone */
     *everywhere = PETSC_FALSE;
@@ -82,7 +84,9 @@ MFGExitCode MFGErrorEnd(MPI_Comm comm, const MFGErrorRecord *r) {
   if (rank && everywhere) return exit_code;
   if (rank) sleep(1); /* rank 0 speaks for all when it has the error too */
   if (PetscErrorMessage(r->code, &name, NULL)) name = "";
-  fprintf(stderr, "nashflow: error: %s%s\n", r->message[0] ? r->message : name, Remedy(r->code));
+  fprintf(stderr, "nashflow: %s%s%s\n",
+          exit_code == MFG_EXIT_RESUMABLE ? "" : "error: ", r->message[0] ? r->message : name,
+          Remedy(r->code));
   if (exit_code == MFG_EXIT_NUMERICAL)
     fprintf(stderr, "this is a fault of the program; please report it with these lines:\n%s",
             r->trace);

@@ -186,8 +186,9 @@ static PetscErrorCode OpenAll(MPI_Comm world, int n, Source sources[], int *leve
 }
 
 /* values[levels][n][owned] */
-static PetscErrorCode Tabulate(const MFGGrid *grid, int n, Source sources[], int levels,
-                               double *values, PetscBool *good, MFGConfigErrors *errors) {
+static PetscErrorCode Tabulate(const MFGGrid *grid, MFGWatch *watch, int n, Source sources[],
+                               int levels, double *values, PetscBool *good,
+                               MFGConfigErrors *errors) {
   const int64_t cells = MFGBlockCells(&grid->block), owned = MFGBlockOwned(&grid->block);
   PetscMPIInt rank;
   double *whole;
@@ -204,13 +205,14 @@ static PetscErrorCode Tabulate(const MFGGrid *grid, int n, Source sources[], int
         PetscCall(PetscArrayzero(whole, cells));
       PetscCall(ShareLevel(grid->world, cells, whole, good));
       if (*good) PetscCall(MFGGridRestrict(grid, 1, whole, values));
+      PetscCall(MFGWatchSetup(watch));
     }
   PetscCall(PetscFree(whole));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode TabulateAll(const MFGGrid *grid, const MFGConfig *config, int n,
-                                  const MFGFormula formula[], PetscBool flow, int *levels,
+static PetscErrorCode TabulateAll(const MFGGrid *grid, const MFGConfig *config, MFGWatch *watch,
+                                  int n, const MFGFormula formula[], PetscBool flow, int *levels,
                                   double **values, MFGConfigErrors *errors) {
   Source sources[MFG_MAX_DIM] = {0};
   PetscBool good = PETSC_TRUE;
@@ -223,7 +225,7 @@ static PetscErrorCode TabulateAll(const MFGGrid *grid, const MFGConfig *config, 
   PetscCall(OpenAll(grid->world, n, sources, levels, errors));
   if (*levels > 0) {
     PetscCall(PetscMalloc1((size_t)*levels * n * MFGBlockOwned(&grid->block), values));
-    PetscCall(Tabulate(grid, n, sources, *levels, *values, &good, errors));
+    PetscCall(Tabulate(grid, watch, n, sources, *levels, *values, &good, errors));
   }
   if (*levels < 0 || !good) {
     *levels = 0;
@@ -234,22 +236,23 @@ static PetscErrorCode TabulateAll(const MFGGrid *grid, const MFGConfig *config, 
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGFieldTabulate(const MFGGrid *grid, const MFGConfig *config,
+PetscErrorCode MFGFieldTabulate(const MFGGrid *grid, const MFGConfig *config, MFGWatch *watch,
                                 const MFGFormula *formula, int *levels, double **values,
                                 MFGConfigErrors *errors) {
   /* The terminal cost is the one function of this kind that has no time. */
   const PetscBool flow = (PetscBool)(formula != &config->terminal_cost.potential);
 
   PetscFunctionBeginUser;
-  PetscCall(TabulateAll(grid, config, 1, formula, flow, levels, values, errors));
+  PetscCall(TabulateAll(grid, config, watch, 1, formula, flow, levels, values, errors));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGFieldTabulateVector(const MFGGrid *grid, const MFGConfig *config,
+PetscErrorCode MFGFieldTabulateVector(const MFGGrid *grid, const MFGConfig *config, MFGWatch *watch,
                                       const MFGFormula formula[], int *levels, double **values,
                                       MFGConfigErrors *errors) {
   PetscFunctionBeginUser;
-  PetscCall(TabulateAll(grid, config, config->dim, formula, PETSC_TRUE, levels, values, errors));
+  PetscCall(
+      TabulateAll(grid, config, watch, config->dim, formula, PETSC_TRUE, levels, values, errors));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

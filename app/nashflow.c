@@ -93,7 +93,7 @@ int main(int argc, char **argv) {
     return MFG_EXIT_USAGE;
   }
   const bool runs = cli.command == MFG_COMMAND_RUN && !cli.validate && !cli.dry_run;
-  if (runs) MFGSignalsNote(); /* one may come at any time */
+  if (runs) MFGSignalsHold(); /* one may come at any time */
   if (PetscInitialize(&cli.petsc_argc, &cli.petsc_argv, NULL, NULL)) return MFG_EXIT_RESOURCES;
   if (runs) MFGSignalsNote();
   if (PetscTime(&cli.started)) return MFG_EXIT_RESOURCES; /* the clock of MPI */

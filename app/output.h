@@ -2,6 +2,7 @@
 #pragma once
 
 #include "app/config.h"
+#include "app/watch.h"
 #include "solvers/grid.h"
 
 #define MFG_LAYOUT_VERSION "1.0"
@@ -49,9 +50,10 @@ PetscErrorCode MFGResultWrite(const char *directory, const MFGResult *result, in
 /* Collective on grid->world. The flow of densities M of an earlier result, interpolated to this
  * grid and these time levels (multilinear in space and time, then scaled to mass 1 at every level):
  * M[steps + 1][owned]. *parent_uuid is the caller's (PetscFree). Errors of the file go to `errors`.
- */
-PetscErrorCode MFGResultReadFlow(const char *file, const MFGGrid *grid, double horizon, int steps,
-                                 double *M, char **parent_uuid, MFGConfigErrors *errors);
+ * `watch`, or NULL, is asked between two levels: MFGWatchSetup. */
+PetscErrorCode MFGResultReadFlow(const char *file, const MFGGrid *grid, MFGWatch *watch,
+                                 double horizon, int steps, double *M, char **parent_uuid,
+                                 MFGConfigErrors *errors);
 
 /* Collective. Name, version, commit and libraries of this program, on rank 0. */
 PetscErrorCode MFGPrintVersion(MPI_Comm comm, FILE *stream);

@@ -140,25 +140,26 @@ PetscBool MFGProblemOnGrid(const MFGProblem *p) {
   return (PetscBool)(p->spec.fokker_planck == MFG_FOKKER_PLANCK_GRID);
 }
 
-PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGProblem *p,
+PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGWatch *watch, MFGProblem *p,
                                 MFGConfigErrors *errors) {
   int running, terminal;
 
   PetscFunctionBeginUser;
   memset(p, 0, sizeof *p);
   p->config = c;
+  p->watch = watch;
   p->memory_before = MFGMemoryHeld();
   p->spec = MakeSpec(c);
   PetscCall(MFGBackendGet(comm, strcmp(c->backend, "auto") ? c->backend : "cpu", &p->backend));
   PetscCall(MFGGridCreate(comm, c->dim, c->domain.cells, c->domain.lower, c->domain.upper,
                           c->domain.boundary, &p->grid));
   if (c->dynamics.has_drift)
-    PetscCall(MFGFieldTabulateVector(&p->grid, c, c->dynamics.drift, &p->spec.drift_levels,
+    PetscCall(MFGFieldTabulateVector(&p->grid, c, watch, c->dynamics.drift, &p->spec.drift_levels,
                                      &p->drift, errors));
-  PetscCall(
-      MFGFieldTabulate(&p->grid, c, &c->running_cost.potential, &running, &p->running, errors));
-  PetscCall(
-      MFGFieldTabulate(&p->grid, c, &c->terminal_cost.potential, &terminal, &p->terminal, errors));
+  PetscCall(MFGFieldTabulate(&p->grid, c, watch, &c->running_cost.potential, &running, &p->running,
+                             errors));
+  PetscCall(MFGFieldTabulate(&p->grid, c, watch, &c->terminal_cost.potential, &terminal,
+                             &p->terminal, errors));
   PetscCall(MFGFieldInitialDensity(&p->grid, c, &p->initial_density, errors));
   if (errors->count) {
     PetscCall(MFGProblemDestroy(p));
@@ -168,8 +169,12 @@ PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGProblem *p
   p->spec.running = MakeCost(&c->running_cost, running, p->running);
   p->spec.terminal = MakeCost(&c->terminal_cost, terminal, p->terminal);
   p->spec.initial_density = p->initial_density;
+  p->spec.go_on = MFGWatchSetup;
+  p->spec.go_on_context = watch;
+  PetscCall(MFGWatchSetup(watch));
   PetscCall(ChooseDecomposition(p));
   PetscCall(MFGProblemChooseBackend(p));
+  PetscCall(MFGWatchSetup(watch));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -192,7 +197,7 @@ static PetscErrorCode InitialFlow(const MFGProblem *p, double *M, char **parent,
   PetscFunctionBeginUser;
   *parent = NULL;
   if (strcmp(p->config->equilibrium.initial, "m0")) {
-    PetscCall(MFGResultReadFlow(p->config->equilibrium.initial, &p->grid, p->spec.horizon,
+    PetscCall(MFGResultReadFlow(p->config->equilibrium.initial, &p->grid, p->watch, p->spec.horizon,
                                 p->spec.steps, M, parent, errors));
     PetscFunctionReturn(PETSC_SUCCESS);
   }

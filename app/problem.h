@@ -2,11 +2,13 @@
 #pragma once
 
 #include "app/config.h"
+#include "app/watch.h"
 #include "solvers/decomposition.h"
 #include "solvers/diagnostics.h"
 
 typedef struct {
   const MFGConfig *config; /* borrowed */
+  MFGWatch *watch;         /* borrowed, or NULL */
   MFGGrid grid;            /* owned, like the arrays */
   const MFGBackend *backend;
   char choice[320]; /* why this backend, and its memory; "" where the host's was all there is */
@@ -19,9 +21,10 @@ typedef struct {
 } MFGProblem;
 
 /* Collective on comm. Errors of formulas and datasets go to `errors` (count > 0: nothing to
- * destroy). */
-PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *config, MFGProblem *problem,
-                                MFGConfigErrors *errors);
+ * destroy). `watch`, or NULL, is asked by all that prepares the problem and its solution:
+ * MFGWatchSetup. */
+PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *config, MFGWatch *watch,
+                                MFGProblem *problem, MFGConfigErrors *errors);
 PetscErrorCode MFGProblemDestroy(MFGProblem *problem);
 
 /* True where the density moves by the Fokker-Planck equation on the grid. */

@@ -236,8 +236,8 @@ static PetscBool Field(Source *s, const MFGBlock *b, double t, int *bracket, dou
 }
 
 /* Rank 0 fills the levels, all take their part. *good is false when the file has a problem. */
-static PetscErrorCode ReadLevels(Source *s, const MFGGrid *grid, double horizon, int steps,
-                                 double *M, PetscBool *good) {
+static PetscErrorCode ReadLevels(Source *s, const MFGGrid *grid, MFGWatch *watch, double horizon,
+                                 int steps, double *M, PetscBool *good) {
   const int64_t cells = MFGBlockCells(&grid->block), owned = MFGBlockOwned(&grid->block);
   PetscMPIInt rank, verdict = 1;
   int bracket = 0;
@@ -254,14 +254,16 @@ static PetscErrorCode ReadLevels(Source *s, const MFGGrid *grid, double horizon,
     if (!verdict) break;
     PetscCallMPI(MPI_Bcast(whole, (PetscMPIInt)cells, MPI_DOUBLE, 0, grid->world));
     PetscCall(MFGGridRestrict(grid, 1, whole, M + n * owned));
+    PetscCall(MFGWatchSetup(watch));
   }
   PetscCall(PetscFree(whole));
   *good = (PetscBool)verdict;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGResultReadFlow(const char *file, const MFGGrid *grid, double horizon, int steps,
-                                 double *M, char **parent_uuid, MFGConfigErrors *errors) {
+PetscErrorCode MFGResultReadFlow(const char *file, const MFGGrid *grid, MFGWatch *watch,
+                                 double horizon, int steps, double *M, char **parent_uuid,
+                                 MFGConfigErrors *errors) {
   Source s;
   PetscBool good = PETSC_FALSE;
 
@@ -270,7 +272,7 @@ PetscErrorCode MFGResultReadFlow(const char *file, const MFGGrid *grid, double h
   s.path = file;
   s.file = s.m = -1;
   *parent_uuid = NULL;
-  PetscCall(ReadLevels(&s, grid, horizon, steps, M, &good));
+  PetscCall(ReadLevels(&s, grid, watch, horizon, steps, M, &good));
   PetscCallMPI(MPI_Bcast(s.problem, sizeof s.problem, MPI_CHAR, 0, grid->world));
   PetscCallMPI(MPI_Bcast(s.uuid, sizeof s.uuid, MPI_CHAR, 0, grid->world));
   CloseSource(&s);

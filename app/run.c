@@ -27,8 +27,9 @@ static const char *const stopNames[] = {
 
 /* A run under way: the context of the solver's callbacks. */
 typedef struct {
-  MPI_Comm comm; /* borrowed, as the next two */
+  MPI_Comm comm; /* borrowed, as the next three */
   const MFGCommandLine *cli;
+  const MFGConfig *config;
   const MFGProblem *problem;
   MFGProgress progress;
   MFGWatch watch;
@@ -59,7 +60,7 @@ static MFGExitCode OutcomeExitCode(const Run *run, const MFGOutcome *o) {
 
 /* STATUS; o NULL: the run is under way. */
 static PetscErrorCode WriteStatus(const Run *run, const MFGOutcome *o) {
-  const MFGConfig *c = run->problem->config;
+  const MFGConfig *c = run->config;
   const MFGProgress *p = &run->progress;
   const MFGConvergenceEntry *last = p->count ? &p->history[p->count - 1] : NULL;
   const char *status = !o                                  ? "running"
@@ -256,8 +257,8 @@ static PetscErrorCode RunLocked(Run *run, MFGExitCode *exit_code) {
   PetscFunctionBeginUser;
   PetscCall(MFGGuardMemory(p));
   PetscCall(MFGGuardDisk(p));
-  PetscCall(
-      MFGCheckpointFind(&p->grid, c, run->cli->restart, &run->resumes, &run->source, &errors));
+  PetscCall(MFGCheckpointFind(&p->grid, c, run->cli->restart, &run->watch, &run->resumes,
+                              &run->source, &errors));
   if (!errors.count) PetscCall(MFGSolutionCreate(p, !run->resumes, &solution, &errors));
   if (errors.count) {
     PetscCall(MFGInputErrorsReport(run->comm, &errors, exit_code));
@@ -273,7 +274,7 @@ static PetscErrorCode RunLocked(Run *run, MFGExitCode *exit_code) {
     PetscCall(MFGProgressRestore(&run->progress,
                                  c->equilibrium.max_iterations + MFG_MAX_FACTORS + 1,
                                  MFGCheckpointRestore, &run->source));
-  PetscCall(MFGWatchCreate(run->comm, c, run->cli->started, run->cli->walltime, &run->watch));
+  PetscCall(MFGWatchStart(&run->watch));
   PetscCall(MFGReportStart(run->comm, p));
   if (run->resumes)
     PetscCall(MFGSay(run->comm, "goes on from %s, after %d iterations\n", run->source.path,
@@ -286,15 +287,33 @@ static PetscErrorCode RunLocked(Run *run, MFGExitCode *exit_code) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* A run that ends with an error says so in STATUS and does not leave its lock; best effort, by rank
- * 0 alone. */
-static PetscErrorCode LeaveAfterError(const Run *run, PetscErrorCode code) {
-  const char *directory = run->problem->config->output.directory;
+/* A run that was told to stop before it had done anything. */
+static PetscErrorCode SayStopped(Run *run) {
+  MFGOutcome o = {.reason = MFG_STOP_INTERRUPTED};
   PetscMPIInt rank;
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_rank(run->comm, &rank));
-  if (!rank) {
+  (void)snprintf(o.message, sizeof o.message,
+                 "stopped by %s before the first iteration; the same command line begins again",
+                 run->watch.cause);
+  if (!rank) PetscCall(MFGCheckpointNewest(run->config->output.directory, run->checkpoints.name));
+  PetscCall(MFGWatchObeyed(&run->watch));
+  PetscCall(WriteStatus(run, &o));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* A run that ends with an error says so in STATUS and does not leave its lock; best effort, by rank
+ * 0 alone. */
+static PetscErrorCode LeaveAfterError(Run *run, PetscErrorCode code) {
+  const char *directory = run->config->output.directory;
+  PetscMPIInt rank;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_rank(run->comm, &rank));
+  if (code == PETSC_ERR_SIG) {
+    (void)SayStopped(run);
+  } else if (!rank) {
     char text[256];
     (void)snprintf(text, sizeof text,
                    "status=failed\nreason=error\nexit_code=%d\nresumable=%s\ncheckpoint=%s\n",
@@ -306,25 +325,41 @@ static PetscErrorCode LeaveAfterError(const Run *run, PetscErrorCode code) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* A valid input and its problem: the dry run, or the run. */
-static PetscErrorCode RunProblem(MPI_Comm comm, const MFGCommandLine *cli,
-                                 const MFGProblem *problem, MFGExitCode *exit_code) {
-  const char *directory = problem->config->output.directory;
-  Run run = {.comm = comm, .cli = cli, .problem = problem, .source = {.file = -1}};
+/* A valid input and its problem. */
+static PetscErrorCode RunProblem(Run *run, const MFGProblem *problem, MFGExitCode *exit_code) {
+  PetscFunctionBeginUser;
+  run->problem = problem;
+  CommandLine(sizeof run->command, run->command);
+  (void)snprintf(run->backend, sizeof run->backend, "%s: %s", problem->backend->name,
+                 problem->backend->detail);
+  PetscCall(MFGRunDirectoryLock(run->comm, run->config->output.directory));
+  const PetscErrorCode code = RunLocked(run, exit_code);
+  if (code) (void)LeaveAfterError(run, code);
+  PetscCall(code);
+  PetscCall(MFGRunDirectoryUnlock(run->comm, run->config->output.directory));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* An input without errors of its own: the dry run, or the run. Those of formulas go to `errors`. */
+static PetscErrorCode RunConfig(MPI_Comm comm, const MFGCommandLine *cli, const MFGConfig *config,
+                                MFGExitCode *exit_code, MFGConfigErrors *errors) {
+  Run run = {.comm = comm, .cli = cli, .config = config, .source = {.file = -1}};
+  MFGProblem problem;
+  MFGErrorRecord ignored;
 
   PetscFunctionBeginUser;
-  if (cli->dry_run) {
-    PetscCall(MFGReportDryRun(comm, problem));
-    PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(MFGWatchCreate(comm, config, cli->started, cli->walltime, &run.watch));
+  const PetscErrorCode code =
+      MFGProblemCreate(comm, config, cli->dry_run ? NULL : &run.watch, &problem, errors);
+  if (code == PETSC_ERR_SIG) {
+    PetscCall(MFGErrorHandlerPush(&ignored));
+    if (!MFGRunDirectoryLock(comm, config->output.directory)) (void)LeaveAfterError(&run, code);
+    PetscCall(PetscPopErrorHandler());
   }
-  CommandLine(sizeof run.command, run.command);
-  (void)snprintf(run.backend, sizeof run.backend, "%s: %s", problem->backend->name,
-                 problem->backend->detail);
-  PetscCall(MFGRunDirectoryLock(comm, directory));
-  const PetscErrorCode code = RunLocked(&run, exit_code);
-  if (code) (void)LeaveAfterError(&run, code);
   PetscCall(code);
-  PetscCall(MFGRunDirectoryUnlock(comm, directory));
+  if (errors->count) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(cli->dry_run ? MFGReportDryRun(comm, &problem) : RunProblem(&run, &problem, exit_code));
+  PetscCall(MFGProblemDestroy(&problem));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -343,7 +378,6 @@ static PetscErrorCode InsertOptions(const MFGConfig *config, const MFGCommandLin
 PetscErrorCode MFGRun(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code) {
   MFGConfig *config = NULL;
   MFGConfigErrors errors = {0};
-  MFGProblem problem;
 
   PetscFunctionBeginUser;
   *exit_code = MFG_EXIT_SUCCESS;
@@ -354,7 +388,7 @@ PetscErrorCode MFGRun(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exi
     PetscCall(MFGConfigDestroy(&config));
     PetscFunctionReturn(PETSC_SUCCESS);
   }
-  if (!errors.count) PetscCall(MFGFieldCheck(comm, config, &errors));
+  if (!errors.count && cli->validate) PetscCall(MFGFieldCheck(comm, config, &errors));
   if (!errors.count && cli->validate) {
     PetscCall(MFGSay(comm, "%s: valid\n", cli->case_path));
     PetscCall(MFGConfigDestroy(&config));
@@ -371,14 +405,8 @@ PetscErrorCode MFGRun(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exi
     }
   }
   if (!errors.count) PetscCall(InsertOptions(config, cli));
-  if (!errors.count) PetscCall(MFGProblemCreate(comm, config, &problem, &errors));
-  if (errors.count) {
-    PetscCall(MFGInputErrorsReport(comm, &errors, exit_code));
-    PetscCall(MFGConfigDestroy(&config));
-    PetscFunctionReturn(PETSC_SUCCESS);
-  }
-  PetscCall(RunProblem(comm, cli, &problem, exit_code));
-  PetscCall(MFGProblemDestroy(&problem));
+  if (!errors.count) PetscCall(RunConfig(comm, cli, config, exit_code, &errors));
+  if (errors.count) PetscCall(MFGInputErrorsReport(comm, &errors, exit_code));
   PetscCall(MFGConfigDestroy(&config));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

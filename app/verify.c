@@ -151,7 +151,7 @@ static PetscErrorCode SolveCase(MPI_Comm comm, const Verification *on, const MFG
   strcat(bandwidth, "]");
   PetscCall(PetscTime(&t0));
   PetscCall(MFGConfigRead(comm, path, PETSC_STATIC_ARRAY_LENGTH(sets), sets, &config, errors));
-  if (!errors->count) PetscCall(MFGProblemCreate(comm, config, &problem, errors));
+  if (!errors->count) PetscCall(MFGProblemCreate(comm, config, NULL, &problem, errors));
   if (errors->count) {
     PetscCall(MFGConfigDestroy(&config));
     PetscFunctionReturn(PETSC_SUCCESS);

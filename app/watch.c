@@ -18,31 +18,50 @@ static void Note(int number) {
     stopSignal = number;
 }
 
+static const int signals[] = {SIGUSR1, SIGUSR2, SIGTERM};
+#define SIGNALS (sizeof signals / sizeof *signals)
+
+static sigset_t SignalSet(void) {
+  sigset_t set;
+  (void)sigemptyset(&set);
+  for (size_t i = 0; i < SIGNALS; i++) (void)sigaddset(&set, signals[i]);
+  return set;
+}
+
+void MFGSignalsHold(void) {
+  const sigset_t set = SignalSet();
+  (void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 void MFGSignalsNote(void) {
-  struct sigaction action = {.sa_handler = Note, .sa_flags = SA_RESTART};
-  (void)sigemptyset(&action.sa_mask);
-  (void)sigaction(SIGUSR1, &action, NULL);
-  (void)sigaction(SIGUSR2, &action, NULL);
-  (void)sigaction(SIGTERM, &action, NULL);
+  const struct sigaction action = {.sa_handler = Note, .sa_flags = SA_RESTART};
+  const sigset_t set = SignalSet();
+  for (size_t i = 0; i < SIGNALS; i++) (void)sigaction(signals[i], &action, NULL);
+  (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 PetscErrorCode MFGWatchCreate(MPI_Comm comm, const MFGConfig *config, double started,
                               double walltime, MFGWatch *w) {
-  PetscLogDouble now;
-
   PetscFunctionBeginUser;
-  PetscCall(PetscTime(&now));
   *w = (MFGWatch){.comm = comm,
                   .every_iterations = config->checkpoint.every_iterations,
                   .every_seconds = config->checkpoint.every_seconds,
                   .limit = walltime > 0 ? started + walltime : 0,
-                  .last = now,
-                  .asked = now,
-                  .saved = now,
                   .save_seconds = SAVE_SECONDS,
                   .counted = -1,
                   .saved_work = -1};
   PetscCall(PetscSNPrintf(w->stop_file, sizeof w->stop_file, "%s/stop", config->output.directory));
+  w->file_before = (PetscBool)!access(w->stop_file, F_OK);
+  PetscCall(MFGWatchStart(w));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGWatchStart(MFGWatch *w) {
+  PetscLogDouble now;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscTime(&now));
+  w->last = w->asked = w->saved = now;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -81,6 +100,27 @@ static void Judge(MFGWatch *w, const Word *word) {
     (void)snprintf(w->cause, sizeof w->cause, "the end of --max-walltime");
 }
 
+PetscErrorCode MFGWatchSetup(void *context) {
+  MFGWatch *w = (MFGWatch *)context;
+  PetscMPIInt rank;
+  PetscLogDouble now;
+  Word word = {.signal = stopSignal};
+
+  PetscFunctionBeginUser;
+  if (!w || w->working) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(PetscTime(&now));
+  PetscCallMPI(MPI_Comm_rank(w->comm, &rank));
+  word.file = !rank && !w->file_before && !access(w->stop_file, F_OK);
+  word.time = !rank && w->limit > 0 && now >= w->limit;
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &word, sizeof word / sizeof(double), MPI_DOUBLE, MPI_MAX,
+                             w->comm));
+  Judge(w, &word);
+  PetscCheck(!*w->cause, w->comm, PETSC_ERR_SIG,
+             "stopped by %s before the first iteration; the same command line begins again",
+             w->cause);
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGWatchDecide(MFGWatch *w, MFGPiece piece, int64_t work, PetscBool *save,
                               PetscBool *stop) {
   PetscLogDouble now;
@@ -88,6 +128,7 @@ PetscErrorCode MFGWatchDecide(MFGWatch *w, MFGPiece piece, int64_t work, PetscBo
 
   PetscFunctionBeginUser;
   PetscCall(PetscTime(&now));
+  w->working = PETSC_TRUE;
   w->spent[piece] += now - w->last;
   w->calls[piece]++;
   w->last = now;

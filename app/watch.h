@@ -4,7 +4,10 @@
 
 #include "app/config.h"
 
-/* From here on SIGUSR1, SIGTERM and SIGUSR2 are noted, to be asked for by the watch. */
+/* SIGUSR1, SIGTERM and SIGUSR2 wait, while the libraries start, which have handlers of their own.
+ */
+void MFGSignalsHold(void);
+/* From here on they are noted, to be asked for by the watch. */
 void MFGSignalsNote(void);
 
 typedef struct {
@@ -21,14 +24,24 @@ typedef struct {
   double mean[MFG_PIECES];  /* seconds of a piece on the slowest rank; 0: not known */
   double spent[MFG_PIECES]; /* since the ranks asked each other, on this one */
   int calls[MFG_PIECES];
-  double due; /* seconds that the pieces since then have taken, as expected */
-  PetscBool by_file;
-  char cause[100]; /* of a stop, for people; "": none */
+  double due;                     /* seconds that the pieces since then have taken, as expected */
+  PetscBool working;              /* a piece has been done */
+  PetscBool by_file, file_before; /* rank 0: the file stop was there at the start */
+  char cause[100];                /* of a stop, for people; "": none */
 } MFGWatch;
 
 /* Collective. `walltime` in seconds from `started` (wall clock); 0: none. */
 PetscErrorCode MFGWatchCreate(MPI_Comm comm, const MFGConfig *config, double started,
                               double walltime, MFGWatch *watch);
+
+/* Collective; an MFGGoOnFunction, context an MFGWatch or NULL. Asked between the pieces of what is
+ * done before the first piece of the work, when there is nothing to save. Error: PETSC_ERR_SIG, the
+ * run shall stop: by a signal, a file `stop` that was not there at the start, the end of the wall
+ * time. */
+PetscErrorCode MFGWatchSetup(void *watch);
+
+/* Not collective. The work begins: from now on its pieces are measured. */
+PetscErrorCode MFGWatchStart(MFGWatch *watch);
 
 /* Collective. An MFGDecideFunction but for its context. The ranks ask each other about every
  * quarter of a second, as the pieces took so far. */

@@ -112,7 +112,9 @@ static PetscErrorCode CreateParticles(MFGEquilibrium e) {
                                       .dt = s->horizon / s->steps,
                                       .steps = s->steps,
                                       .decomposition = s->decomposition,
-                                      .single = s->single};
+                                      .single = s->single,
+                                      .go_on = s->go_on,
+                                      .go_on_context = s->go_on_context};
 
   PetscFunctionBeginUser;
   PetscCall(MFGParticlesCreate(e->grid, e->backend, &particles, &e->particles));

@@ -64,8 +64,10 @@ typedef struct {
   double tolerance; /* of both residuals */
   double damping;   /* beta in (0, 1] */
   int max_iterations, memory;
-  int exploitability; /* measured every so many maps, and at the last; 0: never */
-  PetscBool fresh;    /* new random numbers in every outer iteration */
+  int exploitability;    /* measured every so many maps, and at the last; 0: never */
+  PetscBool fresh;       /* new random numbers in every outer iteration */
+  MFGGoOnFunction go_on; /* NULL or asked while the agents are sampled */
+  void *go_on_context;
 } MFGEquilibriumSpec;
 
 /* One evaluation of Phi. */

@@ -3,6 +3,8 @@
 
 /* m0 is turned into integers with this sum, to about one unit per cell. */
 #define SAMPLING_WEIGHT 0x1p50
+/* Agents that are sampled before somebody asks: about a tenth of a second. */
+#define SAMPLE_PIECE ((int64_t)1 << 20)
 
 static PetscErrorCode CheckSpec(const MFGGrid *grid, const MFGParticlesSpec *spec) {
   PetscFunctionBeginUser;
@@ -65,6 +67,18 @@ static PetscErrorCode Sample(MFGParticles p, const MFGBackend *backend,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static MFGAgentRange PartOf(const MFGAgentRange *agents, int64_t first, int64_t count) {
+  MFGAgentRange part = *agents;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    if (part.position[k]) part.position[k] += first;
+    if (part.offset[k]) part.offset[k] += first;
+  }
+  if (part.id) part.id += first;
+  part.first_id += first * part.id_stride;
+  part.count = count;
+  return part;
+}
+
 /* Agents of a range of ids, where they are at t = 0, in the memory of `backend`. */
 static PetscErrorCode CreateRange(MFGParticles p, const MFGBackend *backend) {
   PetscMPIInt rank, size;
@@ -78,7 +92,13 @@ static PetscErrorCode CreateRange(MFGParticles p, const MFGBackend *backend) {
   PetscCall(MFGAgentsReserve(&p->initial, count));
   p->initial.range.first_id = first;
   p->initial.range.count = count;
-  PetscCall(Sample(p, backend, &p->initial.range));
+  for (int64_t done = 0; done * size < p->spec.count; done += SAMPLE_PIECE) {
+    const int64_t begin = PetscMin(done, count);
+    const MFGAgentRange part =
+        PartOf(&p->initial.range, begin, PetscMin(SAMPLE_PIECE, count - begin));
+    PetscCall(Sample(p, backend, &part));
+    if (p->spec.go_on) PetscCall(p->spec.go_on(p->spec.go_on_context));
+  }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -26,8 +26,10 @@ typedef struct {
   double nu, dt;
   int steps;
   MFGDecomposition decomposition;
-  PetscBool single; /* positions in single precision, see MFGOffsetOf */
-  int sort_every;   /* as in MFGSweepLayout; no bit depends on it */
+  PetscBool single;      /* positions in single precision, see MFGOffsetOf */
+  int sort_every;        /* as in MFGSweepLayout; no bit depends on it */
+  MFGGoOnFunction go_on; /* NULL or asked while they are sampled */
+  void *go_on_context;
 } MFGParticlesSpec;
 
 typedef struct MFGParticles_ *MFGParticles;

@@ -73,6 +73,9 @@ static inline void MFGStateFlow(MFGState *state, const char *name, int64_t level
 /* Fills the items of the list, by their names, with what was saved; collective. */
 typedef PetscErrorCode (*MFGRestoreFunction)(void *context, const MFGState *state);
 
+/* Asked between the pieces of a preparation; collective. Its error ends it. */
+typedef PetscErrorCode (*MFGGoOnFunction)(void *context);
+
 /* Asked by a sweep between two of its pieces, where its state is whole; collective. With *stop the
  * sweep ends there. */
 typedef PetscErrorCode (*MFGPauseFunction)(void *context, PetscBool *stop);

@@ -377,6 +377,71 @@ def case_signals(ranks, tmp):
     assert status(tmp / "parts")["status"] == "finished" and differences(tmp / "whole", tmp / "parts") == []
 
 
+# Minutes of preparation: formulas at 120 million points, 60 million agents, a flow of 3,000 large levels.
+TABULATING = ("domain.cells=[200,200]", "time.steps=3000", "running_cost.potential=sin(x+t)*exp(-y*t)")
+SAMPLING = ("agents.count=60000000", "domain.cells=[40]", "time.steps=6", "agents.precision=single")
+READING = ("domain.cells=[100,100]", "time.steps=3000", "agents.count=1000")
+
+
+def large_flow(path):
+    """A result of 3001 levels of 1000 x 1000 cells in a small file."""
+    with h5py.File(path, "w") as f:
+        f.attrs["layout_version"] = "1.0"
+        f["time"] = np.linspace(0, 1, 3001)
+        for name in "xy":
+            f[name] = np.linspace(0, 1, 1000)
+            f[name].attrs.update(lower=0.0, upper=1.0)
+        m = f.create_dataset("m", (3001, 1000, 1000), "f8", chunks=(1, 1000, 1000), compression=1)
+        m[0] = 1
+        _, chunk = m.id.read_direct_chunk((0, 0, 0))
+        for level in range(1, 3001):
+            m.id.write_direct_chunk((level, 0, 0), chunk)
+
+
+def case_early(ranks, tmp):
+    """A stop while the run is set up, by a signal to all or to one rank, a file, the time: an end at once with 85,
+    STATUS and nothing else written; a checkpoint that is there stays."""
+    large_flow(tmp / "flow.h5")
+    reading = READING + (f"equilibrium.initial={tmp / 'flow.h5'}",)
+
+    def stop_file(job):
+        (job.directory / "stop").touch()
+
+    def to_last(job):
+        os.kill(processes(job.directory)[-1], signal.SIGUSR1)
+
+    asks = (("noflux_2d", TABULATING, r"", lambda job: job.launcher.send_signal(signal.SIGTERM), "SIGTERM", ()),
+            ("noflux_2d", TABULATING, r"", to_last, "SIGUSR1", ()),
+            ("noflux_2d", TABULATING, r"", lambda job: None, "the end of --max-walltime", ("--max-walltime", "00:00:02")),
+            ("torus_1d", SAMPLING, r"60000000 agents", to_last, "SIGUSR1", ()),
+            ("noflux_2d", reading, r"", stop_file, "the file 'stop'", ()))
+    for number, (case, sets, moment, ask, cause, options) in enumerate(asks):
+        directory = tmp / str(number)
+        directory.mkdir()
+        before = sets is not SAMPLING
+        if before and sets is not reading:  # none of them is looked at before
+            (directory / "checkpoint_000003.h5").write_text("older")
+        job = Running(directory, *sets, case=case, ranks=ranks, options=options)
+        job.wait_for(moment)
+        while len(processes(directory)) < ranks:
+            time.sleep(0.01)
+        time.sleep(0.7)  # MPI has started
+        start = time.time()
+        ask(job)
+        job.end()
+        seconds = time.time() - start
+        said, there = status(directory), sorted(p.name for p in directory.iterdir())
+        assert said["status"] == "interrupted" and said["exit_code"] == "85" and cause in said["cause"], (said, job.said())
+        assert "stopped by" in job.said() and "before the first iteration" in job.said() and seconds < 10, (seconds, job.said())
+        if "checkpoint_000003.h5" in there:
+            assert (directory / "checkpoint_000003.h5").read_text() == "older" and said["resumable"] == "yes", said
+            assert said["checkpoint"] == "checkpoint_000003.h5", said
+            there.remove("checkpoint_000003.h5")
+        else:
+            assert said["resumable"] == "no" and not said["checkpoint"], said
+        assert there in (["STATUS"], ["STATUS", "effective.yaml"]), there
+
+
 def case_walltime(ranks, tmp):
     """--max-walltime stops in time, however short it is, and each part gets somewhere."""
     run("torus_1d", tmp / "whole", *SMALL_1D, ranks=ranks)

@@ -157,7 +157,8 @@ static void AssertNewest(Store *s, int number) {
   PetscBool found;
   char name[64];
   double *U;
-  MFG_OK(MFGCheckpointFind(&s->fixture.grid, &s->fixture.config, "auto", &found, &source, &errors));
+  MFG_OK(MFGCheckpointFind(&s->fixture.grid, &s->fixture.config, "auto", NULL, &found, &source,
+                           &errors));
   assert_true(found && !errors.count);
   (void)snprintf(name, sizeof name, "checkpoint_%06d.h5", number);
   assert_non_null(strstr(source.path, name));
@@ -285,7 +286,7 @@ static void HoldsResult(void *context) {
   (void)snprintf(path, sizeof path, "%s/result.h5", s->directory);
   const int64_t flow = (s->fixture.config.time.steps + 1) * MFGBlockOwned(&s->fixture.grid.block);
   MFG_OK(PetscMalloc1(flow, &M));
-  MFG_OK(MFGResultReadFlow(path, &s->fixture.grid, 1, s->fixture.config.time.steps, M, &uuid,
+  MFG_OK(MFGResultReadFlow(path, &s->fixture.grid, NULL, 1, s->fixture.config.time.steps, M, &uuid,
                            &errors));
   assert_int_equal(errors.count, 0);
   MFG_OK(PetscFree(uuid));

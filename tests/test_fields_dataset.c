@@ -143,7 +143,7 @@ static void TestFlow(void **state) {
   MFG_OK(Open(set, &c, &grid));
   const MFGBlock *b = &grid.block;
   const int64_t owned = MFGBlockOwned(b);
-  MFG_OK(MFGFieldTabulateVector(&grid, c, c->dynamics.drift, &levels, &v, &errors));
+  MFG_OK(MFGFieldTabulateVector(&grid, c, NULL, c->dynamics.drift, &levels, &v, &errors));
   assert_int_equal(levels, 3);
   for (int n = 0; n < 3; n++)
     for (int64_t i = 0; i < owned; i++) {
@@ -171,7 +171,7 @@ static void TestThreeAxes(void **state) {
   MFG_OK(OpenIn(box, set, &c, &grid));
   const MFGBlock *b = &grid.block;
   const int64_t owned = MFGBlockOwned(b);
-  MFG_OK(MFGFieldTabulateVector(&grid, c, c->dynamics.drift, &levels, &v, &errors));
+  MFG_OK(MFGFieldTabulateVector(&grid, c, NULL, c->dynamics.drift, &levels, &v, &errors));
   assert_int_equal(levels, 3);
   for (int n = 0; n < 3; n++) {
     const double *value = v + (3 * n + 2) * owned;

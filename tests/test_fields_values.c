@@ -65,8 +65,8 @@ static void TestFlow(void **state) {
   MFG_OK(Open(0, NULL, &c));
   const MFGBlock *b = &c.grid.block;
   const int64_t owned = MFGBlockOwned(b);
-  MFG_OK(
-      MFGFieldTabulate(&c.grid, c.config, &c.config->running_cost.potential, &levels, &v, &errors));
+  MFG_OK(MFGFieldTabulate(&c.grid, c.config, NULL, &c.config->running_cost.potential, &levels, &v,
+                          &errors));
   assert_int_equal(errors.count, 0);
   assert_int_equal(levels, 5);
   for (int n = 0; n < 5; n++)
@@ -75,7 +75,7 @@ static void TestFlow(void **state) {
       MFG_ASSERT_NEAR(v[n * owned + i], x + 10 * y + 100 * (0.5 * n), 1e-12);
     }
   MFG_OK(PetscFree(v));
-  MFG_OK(MFGFieldTabulate(&c.grid, c.config, &c.config->terminal_cost.potential, &levels, &v,
+  MFG_OK(MFGFieldTabulate(&c.grid, c.config, NULL, &c.config->terminal_cost.potential, &levels, &v,
                           &errors));
   assert_int_equal(levels, 1);
   for (int64_t i = 0; i < owned; i++) {
@@ -97,7 +97,8 @@ static void TestVector(void **state) {
   MFG_OK(Open(0, NULL, &c));
   const MFGBlock *b = &c.grid.block;
   const int64_t owned = MFGBlockOwned(b);
-  MFG_OK(MFGFieldTabulateVector(&c.grid, c.config, c.config->dynamics.drift, &levels, &v, &errors));
+  MFG_OK(MFGFieldTabulateVector(&c.grid, c.config, NULL, c.config->dynamics.drift, &levels, &v,
+                                &errors));
   assert_int_equal(levels, 5);
   for (int n = 0; n < 5; n++)
     for (int64_t i = 0; i < owned; i++) {
@@ -109,10 +110,11 @@ static void TestVector(void **state) {
   MFG_OK(Close(&c));
   MFG_OK(Open(2, none, &c));
   assert_false(c.config->dynamics.has_drift);
-  MFG_OK(MFGFieldTabulateVector(&c.grid, c.config, c.config->dynamics.drift, &levels, &v, &errors));
+  MFG_OK(MFGFieldTabulateVector(&c.grid, c.config, NULL, c.config->dynamics.drift, &levels, &v,
+                                &errors));
   assert_true(levels == 0 && !v);
-  MFG_OK(
-      MFGFieldTabulate(&c.grid, c.config, &c.config->running_cost.potential, &levels, &v, &errors));
+  MFG_OK(MFGFieldTabulate(&c.grid, c.config, NULL, &c.config->running_cost.potential, &levels, &v,
+                          &errors));
   assert_true(levels == 0 && !v);
   MFG_OK(Close(&c));
 }
@@ -154,12 +156,13 @@ static void TestErrors(void **state) {
 
   (void)state;
   MFG_OK(Open(3, sets, &c));
-  MFG_OK(
-      MFGFieldTabulate(&c.grid, c.config, &c.config->running_cost.potential, &levels, &v, &errors));
+  MFG_OK(MFGFieldTabulate(&c.grid, c.config, NULL, &c.config->running_cost.potential, &levels, &v,
+                          &errors));
   assert_true(levels == 0 && !v && errors.count == 1);
   assert_non_null(strstr(errors.text, "running_cost.potential is nan at (x, y) = (-0.9, 2.125), "
                                       "time level 2 (t = 1)"));
-  MFG_OK(MFGFieldTabulateVector(&c.grid, c.config, c.config->dynamics.drift, &levels, &v, &errors));
+  MFG_OK(MFGFieldTabulateVector(&c.grid, c.config, NULL, c.config->dynamics.drift, &levels, &v,
+                                &errors));
   assert_true(levels == 0 && !v && errors.count == 2);
   assert_non_null(strstr(errors.text, "dynamics.drift (axis y) is infinite at (x, y) = (-0.9, "));
   MFG_OK(MFGFieldInitialDensity(&c.grid, c.config, &m, &errors));
@@ -188,10 +191,11 @@ static void TestThreeAxes(void **state) {
   MFG_OK(Open(4, sets, &c));
   const MFGBlock *b = &c.grid.block;
   const int64_t owned = MFGBlockOwned(b);
-  MFG_OK(
-      MFGFieldTabulate(&c.grid, c.config, &c.config->running_cost.potential, &levels, &v, &errors));
+  MFG_OK(MFGFieldTabulate(&c.grid, c.config, NULL, &c.config->running_cost.potential, &levels, &v,
+                          &errors));
   assert_true(!errors.count && levels == 5);
-  MFG_OK(MFGFieldTabulateVector(&c.grid, c.config, c.config->dynamics.drift, &levels, &w, &errors));
+  MFG_OK(MFGFieldTabulateVector(&c.grid, c.config, NULL, c.config->dynamics.drift, &levels, &w,
+                                &errors));
   assert_true(!errors.count && levels == 5);
   for (int n = 0; n < 5; n++) {
     int64_t i = 0;

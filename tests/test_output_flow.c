@@ -67,7 +67,7 @@ static void ExactForMultilinear(void **state) {
     MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, dim, (int[]){33, 14, 9}, lower, upper, wall, &grid));
     const MFGBlock *b = &grid.block;
     MFG_OK(PetscMalloc1(8 * MFGBlockOwned(b), &M));
-    MFG_OK(MFGResultReadFlow(file, &grid, 1, 7, M, &uuid, &errors));
+    MFG_OK(MFGResultReadFlow(file, &grid, NULL, 1, 7, M, &uuid, &errors));
     assert_int_equal(errors.count, 0);
     assert_int_equal(strlen(uuid), 36);
     const double *m = M;
@@ -93,7 +93,7 @@ static void WrapsOverTheSeam(void **state) {
   WriteSource("wave", 1, PETSC_TRUE, file);
   MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, 1, (int[]){40}, (double[]){0}, (double[]){2}, periodic,
                        &grid));
-  MFG_OK(MFGResultReadFlow(file, &grid, 1, 1, M, &uuid, &errors));
+  MFG_OK(MFGResultReadFlow(file, &grid, NULL, 1, 1, M, &uuid, &errors));
   assert_int_equal(errors.count, 0);
   /* Weights 1/4 and 3/4; the sum over the fine cells is twice the old one: 2 + 4 + 18 = 24. */
   const double scale = 1 / (48 * 0.05);
@@ -124,7 +124,7 @@ static void OwnGridChangesNothing(void **state) {
     MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, 1, (int[]){40}, &lower, &upper, periodic, &f.grid));
     for (int i = 0; i < 80; i++) f.M[i] = (1 + i % 40) / (820 * f.grid.block.spacing[0]);
     MFG_OK(MFGResultWrite(path, &f.result, &bytes));
-    MFG_OK(MFGResultReadFlow(file, &f.grid, 1, 1, M, &uuid, &errors));
+    MFG_OK(MFGResultReadFlow(file, &f.grid, NULL, 1, 1, M, &uuid, &errors));
     assert_int_equal(errors.count, 0);
     for (int i = 0; i < 80; i++) MFG_ASSERT_NEAR(M[i], f.M[i], 1e-12);
     MFG_OK(PetscFree(uuid));
@@ -137,7 +137,7 @@ static void Refused(const char *file, const char *reason) {
   MFGConfigErrors errors = {0};
   Fixture f;
   FixtureCreate(&f, 1, (int[]){8}, 3, 1, 0, 0);
-  MFG_OK(MFGResultReadFlow(file, &f.grid, 1, 3, f.M, &uuid, &errors));
+  MFG_OK(MFGResultReadFlow(file, &f.grid, NULL, 1, 3, f.M, &uuid, &errors));
   assert_int_equal(errors.count, 1);
   assert_null(uuid);
   if (!strstr(errors.text, reason) || strncmp(errors.text, file, strlen(file)))

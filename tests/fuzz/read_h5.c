@@ -59,7 +59,7 @@ static void ReadFlow(const char *file, int dim) {
                              (const MFGBoundary(*)[2])boundary, &grid) &&
                   !PetscMalloc1((STEPS + 1) * MFGBlockCells(&grid.block), &M),
               "a PETSc error");
-  MFG_PROMISE(!MFGResultReadFlow(file, &grid, 1, STEPS, M, &uuid, &errors), "a PETSc error");
+  MFG_PROMISE(!MFGResultReadFlow(file, &grid, NULL, 1, STEPS, M, &uuid, &errors), "a PETSc error");
   MFG_PROMISE(errors.count == !uuid, "%d errors", errors.count);
   if (uuid) CheckFlow(&grid, M);
   if (errors.text) fputs(errors.text, stdout);
@@ -121,8 +121,8 @@ static void Seal(const char *file) {
   FILE *f = fopen(file, "r+b");
   MFG_PROMISE(f && !stat(file, &about), "%s cannot be opened", file);
   if (about.st_size > MFG_CHECKPOINT_BLOCK) {
-    MFG_PROMISE(!MFGFileDigest(PETSC_COMM_SELF, file, MFG_CHECKPOINT_BLOCK, about.st_size, &digest,
-                               &reason) &&
+    MFG_PROMISE(!MFGFileDigest(PETSC_COMM_SELF, file, MFG_CHECKPOINT_BLOCK, about.st_size, NULL,
+                               &digest, &reason) &&
                     !reason,
                 "%s has no digest", file);
     MFGCheckpointBlock(MFG_CHECKPOINT_LAYOUT, about.st_size, digest, block);
@@ -167,7 +167,8 @@ static void ReadCheckpoint(const MFGProblem *p, const char *file) {
 
   if (!raw) Seal(file);
   MFG_PROMISE(!MFGErrorHandlerPush(&record), "a PETSc error");
-  PetscErrorCode code = MFGCheckpointFind(&p->grid, p->config, file, &found, &source, &errors);
+  PetscErrorCode code =
+      MFGCheckpointFind(&p->grid, p->config, file, NULL, &found, &source, &errors);
   MFG_PROMISE(!found || !raw, "a damaged checkpoint is taken");
   if (found) code = GoOn(p, &source);
   (void)MFGCheckpointSourceClose(&source);
@@ -185,7 +186,7 @@ static void OpenCase(const char *path, MFGProblem *p) {
   MFGConfig *config;
   MFG_PROMISE(!MFGAndersonRegister() &&
                   !MFGConfigRead(PETSC_COMM_SELF, path, 0, NULL, &config, &errors) && config &&
-                  !MFGProblemCreate(PETSC_COMM_SELF, config, p, &errors) && !errors.count,
+                  !MFGProblemCreate(PETSC_COMM_SELF, config, NULL, p, &errors) && !errors.count,
               "%s is no valid case", path);
 }
 
