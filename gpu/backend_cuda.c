@@ -46,6 +46,10 @@ cudaStream_t MFGDeviceStream(void) {
   return gpu.device.stream;
 }
 
+const MFGDevice *MFGDeviceHere(void) {
+  return &gpu.device;
+}
+
 void MFGDeviceSetWatch(MFGDeviceWatch watch, void *context) {
   gpu.watch = watch;
   gpu.watched = context;
@@ -386,36 +390,6 @@ static PetscErrorCode LevelAccept_CUDA(int64_t count, const double *u, double *l
 static const MFGLevelOps levelOps = {
     .name = "cuda", .guess = LevelGuess_CUDA, .accept = LevelAccept_CUDA};
 
-static PetscErrorCode StarSmooth_CUDA(const MFGStarLevel *level, float weight, const float *b,
-                                      const float *x, float *next) {
-  PetscFunctionBeginUser;
-  MFGCallCUDA(MFGLaunchStarSmooth(level, weight, b, x, next, &gpu.device));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode StarRestrict_CUDA(const MFGStarLevel *level, const MFGStarTransfer *transfer,
-                                        const MFGStarLevel *coarse, const float *b, const float *x,
-                                        float *coarse_b) {
-  PetscFunctionBeginUser;
-  MFGCallCUDA(MFGLaunchStarRestrict(level, transfer, coarse, b, x, coarse_b, &gpu.device));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode StarCorrect_CUDA(const MFGStarLevel *level, const MFGStarTransfer *transfer,
-                                       const MFGStarLevel *coarse, const float *coarse_x,
-                                       float *x) {
-  PetscFunctionBeginUser;
-  MFGCallCUDA(MFGLaunchStarCorrect(level, transfer, coarse, coarse_x, x, &gpu.device));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode StarCoarsen_CUDA(const MFGStarLevel *level, const MFGStarTransfer *transfer,
-                                       const MFGStarLevel *coarse) {
-  PetscFunctionBeginUser;
-  MFGCallCUDA(MFGLaunchStarCoarsen(level, transfer, coarse, &gpu.device));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 static const MFGGridOps gridOps = {.name = "cuda",
                                    .hjb_residual = HJBResidual_CUDA,
                                    .hjb_jacobian = HJBJacobian_CUDA,
@@ -424,12 +398,6 @@ static const MFGGridOps gridOps = {.name = "cuda",
                                    .hjb_jacobian_change = HJBJacobianChange_CUDA,
                                    .hjb_coefficients = HJBCoefficients_CUDA,
                                    .ghosts = Ghosts_CUDA};
-
-static const MFGStarOps starOps = {.name = "cuda",
-                                   .smooth = StarSmooth_CUDA,
-                                   .restrict_residual = StarRestrict_CUDA,
-                                   .correct = StarCorrect_CUDA,
-                                   .coarsen = StarCoarsen_CUDA};
 
 /* The backend with this carrier, of which *text says something for the log. */
 static const MFGBackend *BackendWith(const MFGCarrier *carrier, const char *text) {
@@ -448,7 +416,7 @@ static const MFGBackend *BackendWith(const MFGCarrier *carrier, const char *text
                                                .agents = &agentsOps,
                                                .density = &densityOps,
                                                .grid = &gridOps,
-                                               .star = &starOps,
+                                               .star = &MFGStarOps_CUDA,
                                                .level = &levelOps};
   }
   return &gpu.backend[i];

@@ -5,15 +5,22 @@
 
 #include <cuda_runtime.h>
 
-#include "solvers/exchange.h"
+#include "gpu/kernels.h"
+#include "solvers/backend.h"
 
 /* The stream on which all work of the backend is done. */
 cudaStream_t MFGDeviceStream(void);
+
+/* What launchers take; borrowed. */
+const MFGDevice *MFGDeviceHere(void);
 
 /* Called every now and then while the host waits for the stream, with the seconds it has waited: an
  * error ends the wait. One at a time; NULL: none. */
 typedef PetscErrorCode (*MFGDeviceWatch)(void *context, double seconds);
 void MFGDeviceSetWatch(MFGDeviceWatch watch, void *context);
+
+/* Matrices of the star stencil and multigrid (gpu/backend_cuda_star.c). */
+extern const MFGStarOps MFGStarOps_CUDA;
 
 /* Operations on agents and cells on their way (gpu/backend_cuda.c), and memory of the device. */
 extern const MFGTransitOps MFGTransitOps_CUDA;

@@ -94,6 +94,17 @@ cudaError_t MFGLaunchStarCorrect(const MFGStarLevel *level, const MFGStarTransfe
                                  const MFGDevice *device);
 cudaError_t MFGLaunchStarCoarsen(const MFGStarLevel *level, const MFGStarTransfer *transfer,
                                  const MFGStarLevel *coarse, const MFGDevice *device);
+cudaError_t MFGLaunchStarProduct(const MFGBlock *block, const double *values, int transpose,
+                                 const double *x, double *y, const MFGDevice *device);
+cudaError_t MFGLaunchStarScale(const double *values, const MFGStarLevel *level,
+                               const MFGDevice *device);
+cudaError_t MFGLaunchStarTranspose(const MFGStarLevel *level, float *work,
+                                   const MFGStarLevel *transposed, const MFGDevice *device);
+cudaError_t MFGLaunchStarConvert(const MFGStarLevel *level, double *vector, float *field, int back,
+                                 const MFGDevice *device);
+cudaError_t MFGLaunchStarInvert(const MFGStarLevel *level, double *inverse,
+                                const MFGDevice *device);
+cudaError_t MFGLaunchStarFinish(const MFGStarFinish *job, const MFGDevice *device);
 
 #ifdef __cplusplus
 }

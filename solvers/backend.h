@@ -59,7 +59,30 @@ typedef struct {
 /* Matrices of the star stencil (solvers/star.h) and the passes of a multigrid cycle on them. */
 typedef struct {
   const char *name;
-  /* One sweep of Jacobi damped by `weight`, next = x + weight (b - D^{-1} A x): x and next ghosted,
+  /* y[owned] = A x, or A^T x; x ghosted. values[2 dim + 1][ghosted]: diagonal, then low and high
+   * neighbour per axis, across a wall 0 and beyond it too; A^T takes those in the ghosts. */
+  PetscErrorCode (*product)(const MFGBlock *block, const double *values, int transpose,
+                            const double *x, double *y);
+  /* The same matrix into level->c and level->d. */
+  PetscErrorCode (*scale)(const double *values, const MFGStarLevel *level);
+  /* Coarse coefficients: row sums and what is not diffusion are averages over the faces of the
+   * groups, per volume; diffusion is that of the coarse grid. */
+  PetscErrorCode (*coarsen)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
+                            const MFGStarLevel *coarse);
+  /* The matrix of densities, mass over width w of the cells: c_s,i of it is w_j d_j c_-s,j over
+   * w_i d_i, j the neighbour s of i and -s the way back. In two steps, between which the ghosts of
+   * work[2 dim][ghosted] are exchanged: into work, where transposed is NULL; from there to
+   * transposed->c. */
+  PetscErrorCode (*transpose)(const MFGStarLevel *level, float *work,
+                              const MFGStarLevel *transposed);
+  /* inverse[cells][cells] of the matrix of a level that is whole in the box and has at most
+   * MFG_STAR_DIRECT_CELLS cells: by Gauss-Jordan, which an M-matrix allows without pivots. */
+  PetscErrorCode (*invert)(const MFGStarLevel *level, double *inverse);
+  /* b[owned] = vector[owned] / d, or (back) the vector from a ghosted field. */
+  PetscErrorCode (*convert)(const MFGStarLevel *level, double *vector, float *field, int back);
+  /* Where ghosted fields are written, the ghosts of periodic axes that the box has whole are too.
+   *
+   * One sweep of Jacobi damped by `weight`, next = x + weight (b - D^{-1} A x): x and next ghosted,
    * b [owned] is the right side over d; x = NULL stands for 0. */
   PetscErrorCode (*smooth)(const MFGStarLevel *level, float weight, const float *b, const float *x,
                            float *next);
@@ -70,10 +93,11 @@ typedef struct {
   /* x += the coarse field, interpolated linearly per axis; both ghosted. */
   PetscErrorCode (*correct)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
                             const MFGStarLevel *coarse, const float *coarse_x, float *x);
-  /* Coarse coefficients: row sums and what is not diffusion are averages over the faces of the
-   * groups, per volume; diffusion is that of the coarse grid. */
-  PetscErrorCode (*coarsen)(const MFGStarLevel *level, const MFGStarTransfer *transfer,
-                            const MFGStarLevel *coarse);
+  /* The first level's x from its b: one cycle on all of them, on a single level the solution by the
+   * inverse. More than one where the first has at most finish_cells cells, in all at most
+   * MFG_STAR_FINISH_LEVELS. */
+  PetscErrorCode (*finish)(const MFGStarFinish *job);
+  int64_t finish_cells;
 } MFGStarOps;
 
 /* Levels of a sweep in time: fields of `count` cells. */

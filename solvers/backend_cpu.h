@@ -23,6 +23,14 @@ PetscErrorCode MFGMarginals_CPU(const MFGMarginals *job, const int64_t *moments,
 PetscErrorCode MFGGhosts_CPU(const MFGBlock *block, int fields, int mirror, const double *owned,
                              double *ghosted);
 
+PetscErrorCode MFGStarTranspose_CPU(const MFGStarLevel *level, float *work,
+                                    const MFGStarLevel *transposed);
+PetscErrorCode MFGStarInvert_CPU(const MFGStarLevel *level, double *inverse);
+PetscErrorCode MFGStarFinish_CPU(const MFGStarFinish *job);
+
+/* Ghosts of periodic axes that the box has whole, corners included. */
+void MFGStarWrap_CPU(const MFGBlock *block, float *field);
+
 MFG_DECLARE_VARIANT(baseline)
 #if defined(__x86_64__)
 MFG_DECLARE_VARIANT(v3)

@@ -73,6 +73,7 @@ static PetscErrorCode Smooth_CPU(const MFGStarLevel *level, float weight, const 
         for (int i = 0; i < n; i++) next[line + i] = weight * b[at + i];
       }
     }
+  MFGStarWrap_CPU(block, next);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -177,6 +178,7 @@ static PetscErrorCode Correct_CPU(const MFGStarLevel *level, const MFGStarTransf
       SpreadLine(transfer->factor[0], n, transfer->slope[0], transfer->slope[0] + n, sum + 1,
                  x + Line(block, &l, j, k));
     }
+  MFGStarWrap_CPU(block, x);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -245,8 +247,82 @@ static PetscErrorCode Coarsen_CPU(const MFGStarLevel *level, const MFGStarTransf
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Adds up the products of a line of n cells with its neighbour. */
+static void AddProducts(int n, const double *restrict a, const double *restrict x,
+                        double *restrict y) {
+  for (int i = 0; i < n; i++) y[i] += a[i] * x[i];
+}
+
+static PetscErrorCode Product_CPU(const MFGBlock *block, const double *values, int transpose,
+                                  const double *x, double *y) {
+  const Layout l = LayoutOf(block);
+  const int64_t ghosted = MFGGhostedCells(block);
+  const int n = block->count[0];
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < block->count[2]; k++)
+    for (int j = 0; j < block->count[1]; j++, y += n) {
+      const ptrdiff_t line = Line(block, &l, j, k);
+      for (int i = 0; i < n; i++) y[i] = values[line + i] * x[line + i];
+      for (int s = 0; s < 2 * block->dim; s++) {
+        const ptrdiff_t there = line + (s % 2 ? l.stride[s / 2] : -l.stride[s / 2]);
+        const double *a = values + (1 + (transpose ? s ^ 1 : s)) * ghosted;
+        AddProducts(n, a + (transpose ? there : line), x + there, y);
+      }
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Scale_CPU(const double *values, const MFGStarLevel *level) {
+  const MFGBlock *block = &level->block;
+  const Layout l = LayoutOf(block);
+  const int64_t ghosted = MFGGhostedCells(block);
+  const int n = block->count[0];
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < block->count[2]; k++)
+    for (int j = 0; j < block->count[1]; j++) {
+      const ptrdiff_t at = OwnedLine(block, j, k);
+      const double *restrict diagonal = values + Line(block, &l, j, k);
+      for (int i = 0; i < n; i++) level->d[at + i] = (float)diagonal[i];
+      for (int s = 0; s < 2 * block->dim; s++) {
+        const double *restrict a = diagonal + (1 + s) * ghosted;
+        float *restrict c = level->c[s] + at;
+        for (int i = 0; i < n; i++) c[i] = (float)(-a[i] / diagonal[i]);
+      }
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Convert_CPU(const MFGStarLevel *level, double *vector, float *field,
+                                  int back) {
+  const MFGBlock *block = &level->block;
+  const Layout l = LayoutOf(block);
+  const int n = block->count[0];
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < block->count[2]; k++)
+    for (int j = 0; j < block->count[1]; j++) {
+      const ptrdiff_t at = OwnedLine(block, j, k);
+      const float *restrict d = level->d + at, *restrict x = field + Line(block, &l, j, k);
+      float *restrict b = field + at;
+      double *restrict v = vector + at;
+      if (back)
+        for (int i = 0; i < n; i++) v[i] = x[i];
+      else
+        for (int i = 0; i < n; i++) b[i] = (float)v[i] / d[i];
+    }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 const MFGStarOps MFG_VARIANT_NAME(MFGStarOps_CPU) = {.name = "cpu",
+                                                     .product = Product_CPU,
+                                                     .scale = Scale_CPU,
+                                                     .coarsen = Coarsen_CPU,
+                                                     .transpose = MFGStarTranspose_CPU,
+                                                     .invert = MFGStarInvert_CPU,
+                                                     .convert = Convert_CPU,
                                                      .smooth = Smooth_CPU,
                                                      .restrict_residual = Restrict_CPU,
                                                      .correct = Correct_CPU,
-                                                     .coarsen = Coarsen_CPU};
+                                                     .finish = MFGStarFinish_CPU};

@@ -6,6 +6,7 @@
 #include "solvers/kde_point.h"
 #include "solvers/model.h"
 #include "solvers/particle_point.h"
+#include "solvers/star_point.h"
 
 /* What identifies the random numbers of a sweep (solvers/random.h). */
 typedef struct {
@@ -190,26 +191,3 @@ typedef struct {
   const double *base, *shift, *second, *third;
   double curvature;
 } MFGLevelGuess;
-
-/* A matrix of the star stencil, scaled by its diagonal d and in single precision, on one box:
- *   (A x)_i = d_i (x_i - sum_s c_s,i x_s)       s: the low and the high neighbour per axis
- * Fields are [owned]; those called ghosted have one cell more on each side of the used axes. */
-typedef struct {
-  MFGBlock block;            /* cells and box of the level; its cells need not be equal */
-  float *c[2 * MFG_MAX_DIM]; /* low, high per axis; 0 across a wall */
-  float *d;
-  const float *diffusion[2 * MFG_MAX_DIM]; /* [count] of the axis: that part of d c */
-} MFGStarLevel;
-
-/* How the cells of a box are grouped to coarse cells. Along an axis with factor 2 the groups are
- * pairs, the last one a single cell where the count is odd; with factor 1 single cells. */
-typedef struct {
-  int factor[MFG_MAX_DIM];
-  /* [3][count]: the cell's share of its group's volume; the same for the first cell of each group
-   * and 0 else; for the last one */
-  const float *share[MFG_MAX_DIM];
-  /* [2][count]: weight of the coarse neighbour below and above the cell's group when a coarse field
-   * is interpolated linearly to the cell's centre; the rest is the group's own */
-  const float *slope[MFG_MAX_DIM];
-  float *row; /* work, [count[0] + 2] */
-} MFGStarTransfer;

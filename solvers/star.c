@@ -1,83 +1,23 @@
-#include "solvers/star.h"
+#include "solvers/star_parts.h"
 
 #include <petsc/private/matimpl.h>
 
+#include "solvers/vectors.h"
+
 #define TYPE_STAR "star"
 
-struct MFGStarGhosts_ {
-  const MFGGrid *grid;       /* borrowed */
-  const MFGBackend *backend; /* borrowed */
-  MFGExchange exchange;      /* owned; NULL where the box is the whole grid */
-  double *ghosted;           /* owned, in the backend's memory */
-};
-
-PetscErrorCode MFGStarGhostsCreate(const MFGGrid *grid, const MFGBackend *backend,
-                                   MFGStarGhosts *out) {
-  const MFGBlock *b = &grid->block, whole = MFGGridWhole(grid);
-  const int64_t cells = MFGGhostedCells(b);
-  MFGStarGhosts ghosts;
-
-  PetscFunctionBeginUser;
-  PetscCall(PetscNew(&ghosts));
-  ghosts->grid = grid;
-  ghosts->backend = backend;
-  if (MFGBlockOwned(b) < MFGBlockCells(b))
-    PetscCall(MFGExchangeCreate(grid->comm, backend->carrier, &whole, grid->divisions,
-                                &ghosts->exchange));
-  PetscCall(MFGMemoryAllocate(backend->memory, cells, sizeof(double), &ghosts->ghosted));
-  PetscCall(MFGMemoryZero(backend->memory, cells, sizeof(double), ghosts->ghosted));
-  *out = ghosts;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-PetscErrorCode MFGStarGhostsDestroy(MFGStarGhosts *ghosts) {
-  PetscFunctionBeginUser;
-  if (!ghosts || !*ghosts) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(MFGExchangeDestroy(&(*ghosts)->exchange));
-  PetscCall(MFGMemoryFree((*ghosts)->backend->memory, &(*ghosts)->ghosted));
-  PetscCall(PetscFree(*ghosts));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-PetscErrorCode MFGStarGhostsFill(MFGStarGhosts ghosts, const double *u, const double **ghosted) {
-  const MFGBlock *b = &ghosts->grid->block;
-  const MFGHalo halo = {
-      .width = {1, b->dim > 1, b->dim > 2}, .element = sizeof(double), .fields = 1};
-
-  PetscFunctionBeginUser;
-  PetscCall(ghosts->backend->grid->ghosts(b, 1, 1, u, ghosts->ghosted));
-  if (ghosts->exchange) PetscCall(MFGExchangeHalo(ghosts->exchange, &halo, ghosts->ghosted));
-  *ghosted = ghosts->ghosted;
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 typedef struct {
   const MFGGrid *grid;       /* borrowed */
-  const MFGBackend *backend; /* borrowed */
-  Vec local;                 /* owned, as all below; with ghosts */
-  double *values;            /* [2 dim + 1][owned] */
+  const MFGBackend *backend; /* borrowed; the arrays are in its memory */
+  MFGStarGhosts ghosts;      /* owned, as all below */
+  MFGVectorRoom factor, product;
+  double *values; /* [2 dim + 1][ghosted]; NULL before the first SetValues */
   double diffusion[MFG_MAX_DIM];
   MFGStarLevel scaled;
-  float *numbers, *parts;           /* the arrays of `scaled` */
+  float *numbers;                   /* the arrays of `scaled` */
   PetscBool has_values, has_scaled; /* of the current matrix */
+  PetscBool has_neighbours;         /* the values in the ghosts are those of the neighbours */
 } StarMatrix;
-
-/* Adds up the products of a line of n cells with its neighbour `shift` away. */
-static void AddProducts(PetscInt n, const double *restrict a, const double *restrict x,
-                        double *restrict y) {
-  for (PetscInt i = 0; i < n; i++) y[i] += a[i] * x[i];
-}
-
-typedef struct {
-  ptrdiff_t owned, ghosted; /* where a line starts */
-} Line;
-
-static Line LineAt(const MFGBlock *b, const ptrdiff_t stride[], int j, int k) {
-  Line line = {((ptrdiff_t)k * b->count[1] + j) * b->count[0], 1};
-  if (b->dim > 1) line.ghosted += (j + 1) * stride[1];
-  if (b->dim > 2) line.ghosted += (k + 1) * stride[2];
-  return line;
-}
 
 static PetscErrorCode CheckValues(Mat A) {
   const StarMatrix *star = (const StarMatrix *)A->data;
@@ -89,78 +29,57 @@ static PetscErrorCode CheckValues(Mat A) {
 }
 
 /* Beyond walls the coefficients are 0, so that the ghosts there need only be finite. */
-static PetscErrorCode MatMult_Star(Mat A, Vec x, Vec y) {
-  const StarMatrix *star = (const StarMatrix *)A->data;
-  const MFGBlock *b = &star->grid->block;
-  const int64_t owned = MFGBlockOwned(b);
-  ptrdiff_t stride[MFG_MAX_DIM];
-  const double *ghosted;
+static PetscErrorCode Multiply(StarMatrix *star, PetscBool transpose, Vec x, Vec y) {
+  const MFGBackend *b = star->backend;
+  const double *factor, *ghosted;
   double *product;
 
   PetscFunctionBegin;
-  PetscCall(CheckValues(A));
-  (void)MFGGhostedStrides(b, stride);
-  PetscCall(DMGlobalToLocalBegin(star->grid->da, x, INSERT_VALUES, star->local));
-  PetscCall(DMGlobalToLocalEnd(star->grid->da, x, INSERT_VALUES, star->local));
-  PetscCall(VecGetArrayRead(star->local, &ghosted));
-  PetscCall(VecGetArrayWrite(y, &product));
-  for (int k = 0; k < b->count[2]; k++)
-    for (int j = 0; j < b->count[1]; j++) {
-      const Line at = LineAt(b, stride, j, k);
-      const double *diagonal = star->values + at.owned, *u = ghosted + at.ghosted;
-      for (int i = 0; i < b->count[0]; i++) product[at.owned + i] = diagonal[i] * u[i];
-      for (int s = 0; s < 2 * b->dim; s++)
-        AddProducts(b->count[0], star->values + (1 + s) * owned + at.owned,
-                    u + (s % 2 ? stride[s / 2] : -stride[s / 2]), product + at.owned);
-    }
-  PetscCall(VecRestoreArrayWrite(y, &product));
-  PetscCall(VecRestoreArrayRead(star->local, &ghosted));
+  PetscCall(MFGVectorRead(x, b, &star->factor, &factor));
+  PetscCall(MFGStarGhostsFill(star->ghosts, factor, &ghosted));
+  PetscCall(MFGVectorRestoreRead(x, b, &star->factor, &factor));
+  PetscCall(MFGVectorWrite(y, b, &star->product, &product));
+  PetscCall(b->star->product(&star->grid->block, star->values, transpose, ghosted, product));
+  PetscCall(MFGVectorRestoreWrite(y, b, &star->product, &product));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Row i adds a_ij x_i to entry j: those that fall on ghosts are sent to the owners, added there. */
+static PetscErrorCode MatMult_Star(Mat A, Vec x, Vec y) {
+  PetscFunctionBegin;
+  PetscCall(CheckValues(A));
+  PetscCall(Multiply((StarMatrix *)A->data, PETSC_FALSE, x, y));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Row j of the transposed matrix has what the neighbours have in column j. */
 static PetscErrorCode MatMultTranspose_Star(Mat A, Vec x, Vec y) {
-  const StarMatrix *star = (const StarMatrix *)A->data;
-  const MFGBlock *b = &star->grid->block;
-  const int64_t owned = MFGBlockOwned(b);
-  ptrdiff_t stride[MFG_MAX_DIM];
-  const double *factor;
-  double *ghosted;
+  StarMatrix *star = (StarMatrix *)A->data;
 
   PetscFunctionBegin;
   PetscCall(CheckValues(A));
-  (void)MFGGhostedStrides(b, stride);
-  PetscCall(VecSet(star->local, 0));
-  PetscCall(VecGetArray(star->local, &ghosted));
-  PetscCall(VecGetArrayRead(x, &factor));
-  for (int k = 0; k < b->count[2]; k++)
-    for (int j = 0; j < b->count[1]; j++) {
-      const Line at = LineAt(b, stride, j, k);
-      const double *u = factor + at.owned;
-      double *product = ghosted + at.ghosted;
-      AddProducts(b->count[0], star->values + at.owned, u, product);
-      for (int s = 0; s < 2 * b->dim; s++)
-        AddProducts(b->count[0], star->values + (1 + s) * owned + at.owned, u,
-                    product + (s % 2 ? stride[s / 2] : -stride[s / 2]));
-    }
-  PetscCall(VecRestoreArrayRead(x, &factor));
-  PetscCall(VecRestoreArray(star->local, &ghosted));
-  PetscCall(VecSet(y, 0));
-  PetscCall(DMLocalToGlobalBegin(star->grid->da, star->local, ADD_VALUES, y));
-  PetscCall(DMLocalToGlobalEnd(star->grid->da, star->local, ADD_VALUES, y));
-  PetscCall(VecSet(star->local, 0));
+  if (!star->has_neighbours)
+    PetscCall(MFGStarGhostsExchange(star->ghosts, 2 * star->grid->block.dim + 1, star->values));
+  star->has_neighbours = PETSC_TRUE;
+  PetscCall(Multiply(star, PETSC_TRUE, x, y));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode MatGetDiagonal_Star(Mat A, Vec diagonal) {
-  const StarMatrix *star = (const StarMatrix *)A->data;
+  StarMatrix *star = (StarMatrix *)A->data;
+  const MFGBlock *block = &star->grid->block;
+  MFGSlab slab = {.element = sizeof(double), .fields = 1};
   double *d;
 
   PetscFunctionBegin;
   PetscCall(CheckValues(A));
-  PetscCall(VecGetArrayWrite(diagonal, &d));
-  PetscCall(PetscArraycpy(d, star->values, MFGBlockOwned(&star->grid->block)));
-  PetscCall(VecRestoreArrayWrite(diagonal, &d));
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    slab.begin[k] = k < block->dim;
+    slab.count[k] = block->count[k];
+    slab.size[k] = block->count[k] + 2 * slab.begin[k];
+  }
+  PetscCall(MFGVectorWrite(diagonal, star->backend, &star->product, &d));
+  PetscCall(star->backend->carrier->transit->copy_slab(&slab, star->values, d, 0));
+  PetscCall(MFGVectorRestoreWrite(diagonal, star->backend, &star->product, &d));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -168,9 +87,13 @@ static PetscErrorCode MatDestroy_Star(Mat A) {
   StarMatrix *star = (StarMatrix *)A->data;
 
   PetscFunctionBegin;
-  PetscCall(VecDestroy(&star->local));
-  PetscCall(PetscFree(star->values));
-  PetscCall(PetscFree2(star->numbers, star->parts));
+  PetscCall(MFGStarGhostsDestroy(&star->ghosts));
+  if (star->backend) {
+    PetscCall(MFGVectorRoomDestroy(star->backend, &star->factor));
+    PetscCall(MFGVectorRoomDestroy(star->backend, &star->product));
+    PetscCall(MFGMemoryFree(star->backend->memory, &star->values));
+    PetscCall(MFGMemoryFree(star->backend->memory, &star->numbers));
+  }
   PetscCall(PetscFree(A->data));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -192,21 +115,18 @@ static PetscErrorCode MatCreate_Star(Mat A) {
 static PetscErrorCode SetUpStar(const MFGGrid *grid, const MFGBackend *backend, Mat A) {
   StarMatrix *star = (StarMatrix *)A->data;
   const MFGBlock *b = &grid->block;
-  const int64_t owned = MFGBlockOwned(b);
-  const int longest = PetscMax(b->count[0], PetscMax(b->count[1], b->count[2]));
+  const int64_t owned = MFGBlockOwned(b), numbers = (2 * b->dim + 1) * owned;
 
   PetscFunctionBegin;
   star->grid = grid;
   star->backend = backend;
-  PetscCall(DMCreateLocalVector(grid->da, &star->local));
-  PetscCall(
-      PetscCalloc2((2 * b->dim + 1) * owned, &star->numbers, 2 * b->dim * longest, &star->parts));
+  if (backend->vectors) PetscCall(MatSetVecType(A, backend->vectors));
+  PetscCall(MFGStarGhostsCreate(grid, backend, &star->ghosts));
+  PetscCall(MFGMemoryAllocate(backend->memory, numbers, sizeof(float), &star->numbers));
+  PetscCall(MFGMemoryZero(backend->memory, numbers, sizeof(float), star->numbers));
   star->scaled.block = *b;
   star->scaled.d = star->numbers;
-  for (int s = 0; s < 2 * b->dim; s++) {
-    star->scaled.c[s] = star->numbers + (1 + s) * owned;
-    star->scaled.diffusion[s] = star->parts + s * longest;
-  }
+  for (int s = 0; s < 2 * b->dim; s++) star->scaled.c[s] = star->numbers + (1 + s) * owned;
   PetscCall(PetscLayoutSetUp(A->rmap));
   PetscCall(PetscLayoutSetUp(A->cmap));
   A->preallocated = PETSC_TRUE;
@@ -292,12 +212,17 @@ PetscErrorCode MFGStarMatrixSetValues(Mat matrix, const double *values) {
     PetscFunctionReturn(PETSC_SUCCESS);
   }
   PetscCall(GetStar(matrix, &star));
-  const int64_t owned = MFGBlockOwned(&star->grid->block);
-  const int width = 2 * star->grid->block.dim + 1;
-  if (!star->values) PetscCall(PetscMalloc1(width * owned, &star->values));
-  PetscCall(PetscArraycpy(star->values, values, width * owned));
+  const MFGBlock *block = &star->grid->block;
+  const MFGMemoryOps *memory = star->backend->memory;
+  const int width = 2 * block->dim + 1;
+  if (!star->values) {
+    const int64_t count = width * MFGGhostedCells(block);
+    PetscCall(MFGMemoryAllocate(memory, count, sizeof *values, &star->values));
+    PetscCall(MFGMemoryZero(memory, count, sizeof *values, star->values));
+  }
+  PetscCall(star->backend->grid->ghosts(block, width, 0, values, star->values));
   star->has_values = PETSC_TRUE;
-  star->has_scaled = PETSC_FALSE;
+  star->has_scaled = star->has_neighbours = PETSC_FALSE;
   PetscCall(PetscObjectStateIncrease((PetscObject)matrix));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -312,13 +237,6 @@ PetscErrorCode MFGStarMatrixSetDiffusion(Mat matrix, double nu) {
   PetscCall(GetStar(matrix, &star));
   const MFGBlock *b = &star->grid->block;
   for (int k = 0; k < b->dim; k++) star->diffusion[k] = nu / (b->spacing[k] * b->spacing[k]);
-  for (int s = 0; s < 2 * b->dim; s++) {
-    float *part = (float *)star->scaled.diffusion[s];
-    const int axis = s / 2, wall = s % 2 ? b->cells[axis] - 1 : 0, at = wall - b->start[axis];
-    for (int i = 0; i < b->count[axis]; i++) part[i] = (float)star->diffusion[axis];
-    if (b->boundary[axis][s % 2] == MFG_BOUNDARY_NOFLUX && at >= 0 && at < b->count[axis])
-      part[at] = 0;
-  }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -349,12 +267,7 @@ PetscErrorCode MFGStarMatrixGetScaled(Mat matrix, const MFGStarLevel **scaled) {
   *scaled = &star->scaled;
   if (star->has_scaled) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(CheckValues(matrix));
-  const int64_t owned = MFGBlockOwned(&star->grid->block);
-  const double *d = star->values;
-  for (int64_t i = 0; i < owned; i++) star->scaled.d[i] = (float)d[i];
-  for (int s = 0; s < 2 * star->grid->block.dim; s++)
-    for (int64_t i = 0; i < owned; i++)
-      star->scaled.c[s][i] = (float)(-star->values[(1 + s) * owned + i] / d[i]);
+  PetscCall(star->backend->star->scale(star->values, &star->scaled));
   star->has_scaled = PETSC_TRUE;
   PetscFunctionReturn(PETSC_SUCCESS);
 }

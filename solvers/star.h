@@ -22,14 +22,14 @@ PetscErrorCode MFGStarGhostsFill(MFGStarGhosts ghosts, const double *u, const do
 
 /* Collective on grid->comm. A matrix on the grid's global vectors; options -<prefix>mat_type:
  * `star`, by default in 2D and 3D, which keeps the stencil's coefficients and has products,
- * transposed products and the diagonal; or AIJ, by default in 1D. Owned by the caller; grid and
- * backend are borrowed.
+ * transposed products and the diagonal, all in the backend's memory; or AIJ, by default in 1D, on
+ * the host. Owned by the caller; grid and backend are borrowed.
  */
 PetscErrorCode MFGStarMatrixCreate(const MFGGrid *grid, const MFGBackend *backend,
                                    const char *prefix, Mat *matrix);
 
 /* Collective. values[2 dim + 1][owned] in the order of MFGGridOps.hjb_jacobian: diagonal, then low
- * and high neighbour per axis; across a wall 0. */
+ * and high neighbour per axis; across a wall 0. In the memory of the matrix. */
 PetscErrorCode MFGStarMatrixSetValues(Mat matrix, const double *values);
 
 /* What follows is for matrices of type `star`; the first two do nothing to others. */
@@ -43,8 +43,9 @@ PetscErrorCode MFGStarMatrixIs(Mat matrix, PetscBool *star);
 PetscErrorCode MFGStarMatrixGetGrid(Mat matrix, const MFGGrid **grid, const double **diffusion);
 PetscErrorCode MFGStarMatrixGetBackend(Mat matrix, const MFGBackend **backend);
 
-/* The matrix scaled and in single precision, what a preconditioner takes; borrowed. Its numbers are
- * made from the values at the first call after these have changed. */
+/* The matrix scaled and in single precision, what a preconditioner takes; borrowed, in the
+ * backend's memory: c after d in one array, without diffusion and widths. Its numbers are made from
+ * the values at the first call after these have changed. */
 PetscErrorCode MFGStarMatrixGetScaled(Mat matrix, const MFGStarLevel **scaled);
 
 /* To write the scaled form alone: the matrix has no products until the next SetValues, and is good

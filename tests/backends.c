@@ -241,19 +241,8 @@ static PetscErrorCode LendLevel(Loans *l, Use use, MFGStarLevel *level) {
   PetscFunctionBeginUser;
   for (int s = 0; s < 2 * b->dim; s++) {
     PetscCall(Lend(l, use, MFGBlockOwned(b), sizeof(float), &level->c[s]));
-    PetscCall(Lend(l, READ, b->count[s / 2], sizeof(float), &level->diffusion[s]));
   }
   PetscCall(Lend(l, use, MFGBlockOwned(b), sizeof(float), &level->d));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode LendTransfer(Loans *l, const MFGBlock *fine, MFGStarTransfer *transfer) {
-  PetscFunctionBeginUser;
-  for (int k = 0; k < MFG_MAX_DIM; k++) {
-    PetscCall(Lend(l, READ, 3 * fine->count[k], sizeof(float), &transfer->share[k]));
-    PetscCall(Lend(l, READ, 2 * fine->count[k], sizeof(float), &transfer->slope[k]));
-  }
-  transfer->row = NULL;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -270,69 +259,6 @@ static PetscErrorCode Coefficients(const MFGHJBStep *given, const double *u,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode Smooth(const MFGStarLevel *given, float weight, const float *b,
-                             const float *x, float *next) {
-  MFGStarLevel level = *given;
-  Loans l = {0};
-
-  PetscFunctionBeginUser;
-  PetscCall(LendLevel(&l, READ, &level));
-  LEND(READ, b, MFGBlockOwned(&level.block));
-  LEND(READ, x, MFGGhostedCells(&level.block));
-  LEND(WRITE, next, MFGGhostedCells(&level.block));
-  PetscCall(Return(&l, device->star->smooth(&level, weight, b, x, next)));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode Restrict(const MFGStarLevel *given, const MFGStarTransfer *given_transfer,
-                               const MFGStarLevel *given_coarse, const float *b, const float *x,
-                               float *coarse_b) {
-  MFGStarLevel level = *given, coarse = *given_coarse;
-  MFGStarTransfer transfer = *given_transfer;
-  Loans l = {0};
-
-  PetscFunctionBeginUser;
-  PetscCall(LendLevel(&l, READ, &level));
-  PetscCall(LendLevel(&l, READ, &coarse));
-  PetscCall(LendTransfer(&l, &level.block, &transfer));
-  LEND(READ, b, MFGBlockOwned(&level.block));
-  LEND(READ, x, MFGGhostedCells(&level.block));
-  LEND(WRITE, coarse_b, MFGBlockOwned(&coarse.block));
-  PetscCall(
-      Return(&l, device->star->restrict_residual(&level, &transfer, &coarse, b, x, coarse_b)));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode Correct(const MFGStarLevel *given, const MFGStarTransfer *given_transfer,
-                              const MFGStarLevel *given_coarse, const float *coarse_x, float *x) {
-  MFGStarLevel level = *given, coarse = *given_coarse;
-  MFGStarTransfer transfer = *given_transfer;
-  Loans l = {0};
-
-  PetscFunctionBeginUser;
-  PetscCall(LendLevel(&l, READ, &level));
-  PetscCall(LendLevel(&l, READ, &coarse));
-  PetscCall(LendTransfer(&l, &level.block, &transfer));
-  LEND(READ, coarse_x, MFGGhostedCells(&coarse.block));
-  LEND(WRITE, x, MFGGhostedCells(&level.block));
-  PetscCall(Return(&l, device->star->correct(&level, &transfer, &coarse, coarse_x, x)));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode Coarsen(const MFGStarLevel *given, const MFGStarTransfer *given_transfer,
-                              const MFGStarLevel *given_coarse) {
-  MFGStarLevel level = *given, coarse = *given_coarse;
-  MFGStarTransfer transfer = *given_transfer;
-  Loans l = {0};
-
-  PetscFunctionBeginUser;
-  PetscCall(LendLevel(&l, READ, &level));
-  PetscCall(LendLevel(&l, WRITE, &coarse));
-  PetscCall(LendTransfer(&l, &level.block, &transfer));
-  PetscCall(Return(&l, device->star->coarsen(&level, &transfer, &coarse)));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
 static const MFGGridOps gridOps = {.name = "cuda",
                                    .hjb_residual = Residual,
                                    .hjb_jacobian = Jacobian,
@@ -341,12 +267,6 @@ static const MFGGridOps gridOps = {.name = "cuda",
                                    .hjb_jacobian_change = JacobianChange,
                                    .hjb_coefficients = Coefficients,
                                    .ghosts = Ghosts};
-
-static const MFGStarOps starOps = {.name = "cuda",
-                                   .smooth = Smooth,
-                                   .restrict_residual = Restrict,
-                                   .correct = Correct,
-                                   .coarsen = Coarsen};
 
 static PetscErrorCode Guess(const MFGLevelGuess *given, double *u) {
   MFGLevelGuess job = *given;
@@ -385,7 +305,6 @@ static const MFGBackend onDevice = {.name = "cuda",
                                     .agents = &agentsOps,
                                     .density = &densityOps,
                                     .grid = &gridOps,
-                                    .star = &starOps,
                                     .level = &levelOps};
 
 PetscBool MFGTestOnDevice(void) {

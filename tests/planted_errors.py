@@ -23,6 +23,7 @@ TESTS = (r"^(anderson\.linear|coupling\.cost|hjb\.(scheme|sweep)|kde\.(accuracy|
 TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_sweep test_kde_accuracy "
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
            "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
+           "test_multigrid_operator_standin "
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
            "test_vectors test_vectors_standin test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl "
@@ -290,17 +291,20 @@ PLANTS = [
     ("advection divided by 4 on coarse grids", "solvers/backend_cpu_star.c",
      "c[i] += diffusion[face < 2 ? i : face < 4 ? J : K];",
      "c[i] = c[i] / 2 + diffusion[face < 2 ? i : face < 4 ? J : K];", "multigrid.cycles"),
-    ("diffusion divided by 2 on coarse grids", "solvers/multigrid.c",
-     "(l->width[s / 2][cell] * Distance(l, s / 2, cell, j))", "Distance(l, s / 2, cell, j)", "multigrid.cycles"),
-    ("a wall taken for a periodic end in the prolongation", "solvers/multigrid.c",
+    ("diffusion divided by 2 on coarse grids", "solvers/multigrid_levels.c",
+     "(width * Distance(l, k, cell, j))", "Distance(l, k, cell, j)", "multigrid.cycles"),
+    ("a wall taken for a periodic end in the prolongation", "solvers/multigrid_levels.c",
      "if (other >= 0 && beyond", "if (beyond", "multigrid.operator"),
-    ("transposed coefficients mixed up", "solvers/multigrid.c",
-     "l->star.c[s ^ 1][i]", "l->star.c[s][i]", "multigrid.operator"),
-    ("transposed coefficients without the widths", "solvers/multigrid.c",
-     "(w * l->star.d[i] * l->star.c", "(l->star.d[i] * l->star.c", "multigrid.operator"),
-    ("transposed product in the other direction", "solvers/star.c",
-     "product + (s % 2 ? stride[s / 2] : -stride[s / 2])", "product - (s % 2 ? stride[s / 2] : -stride[s / 2])",
-     "multigrid.operator"),
+    ("transposed coefficients mixed up", "solvers/backend_cpu_levels.c",
+     "wd * level->c[s ^ 1][at + i]", "wd * level->c[s][at + i]", "multigrid.operator"),
+    ("transposed coefficients without the widths", "solvers/backend_cpu_levels.c",
+     "(float)(wd * level->c", "(float)(level->d[at + i] * level->c", "multigrid.operator"),
+    ("transposed product in the other direction", "solvers/backend_cpu_star.c",
+     "transpose ? s ^ 1 : s", "s", "multigrid.operator"),
+    ("buffers of a recorded cycle given back", "solvers/multigrid_levels.c",
+     "  PetscCall(ForgetRecordings(m));\n  for (int i = 0; i < m->count; i++) {\n    MFGMultigridLevel *l = &m->level[i];\n"
+     "    const int64_t", "  for (int i = 0; i < m->count; i++) {\n    MFGMultigridLevel *l = &m->level[i];\n    const int64_t",
+     "multigrid.operator.standin"),
     ("no wall in the coefficients of a cycle", "solvers/backend_cpu_grid.c",
      "  FoldScaledWalls(level);\n", "  (void)FoldScaledWalls;\n", "multigrid.cycles"),
     ("HDF5 sees a write that failed", "app/mpi_file.c", "  return MPI_SUCCESS;", "  return code;", "disk.failure"),
