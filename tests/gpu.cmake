@@ -90,3 +90,10 @@ if(TARGET mfg_gpu)
     COMMAND_EXPAND_LISTS)
   set_tests_properties(gpu.sass.cuda.np1 PROPERTIES PROCESSORS 1 TIMEOUT 120 SKIP_RETURN_CODE 16 LABELS "gpu;unit")
 endif()
+
+# Multigrid cycles in the memory of the stand-in's device.
+mfg_test_program(test_gpu_cycle test_gpu_cycle.c gpu_on_host)
+foreach(np 1 2 3)
+  mfg_test_run(gpu.cycle.standin.np${np} ${np} test_gpu_cycle 120 "gpu;unit;parallel" "" MFG_TEST_BACKEND=cuda MFG_STANDIN_SEED=${np})
+  mfg_test_seeds(gpu.cycle ${np} test_gpu_cycle "gpu;unit;parallel" "")
+endforeach()

@@ -23,7 +23,7 @@ TESTS = (r"^(anderson\.linear|coupling\.cost|hjb\.(scheme|sweep)|kde\.(accuracy|
 TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_sweep test_kde_accuracy "
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
            "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
-           "test_multigrid_operator_standin "
+           "test_multigrid_operator_standin test_star_passes test_star_passes_standin test_gpu_cycle "
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
            "test_vectors test_vectors_standin test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl "
@@ -305,6 +305,20 @@ PLANTS = [
      "  PetscCall(ForgetRecordings(m));\n  for (int i = 0; i < m->count; i++) {\n    MFGMultigridLevel *l = &m->level[i];\n"
      "    const int64_t", "  for (int i = 0; i < m->count; i++) {\n    MFGMultigridLevel *l = &m->level[i];\n    const int64_t",
      "multigrid.operator.standin"),
+    ("weights of the interpolation mixed up", "solvers/backend_cpu_star.c",
+     "weight[0] = used ? transfer->slope[axis][j]", "weight[0] = used ? transfer->slope[axis][n + j]", "multigrid.passes"),
+    ("restriction without the widths", "solvers/backend_cpu_star.c",
+     "sum[i] += weight * d[i] * MFGStarDefect", "sum[i] += (weight > 0) * d[i] * MFGStarDefect", "multigrid.passes"),
+    ("corners of a field not wrapped on the device", "gpu/star_pass.h",
+     "dim == 1 ? 3 : dim == 2 ? 9 : 27", "3", "multigrid.passes.standin"),
+    ("a missing barrier in the last levels of a cycle", "gpu/star_finish.cu",
+     "i, s.b, s.x, next.b);\n    __syncthreads();", "i, s.b, s.x, next.b);", "gpu.cycle.standin"),
+    ("a cycle on the device waits for it", "solvers/multigrid_cycle.c",
+     "  PetscCall(m->backend->star->finish(&job));\n",
+     "  PetscCall(m->backend->star->finish(&job));\n  PetscCall(MFGMemorySynchronize(m->backend->memory));\n",
+     "gpu.cycle.standin"),
+    ("numbers of before in a gathered level", "solvers/multigrid_cycle.c",
+     "  PetscCall(MFGMemoryZero(m->backend->memory, words, sizeof(int64_t), whole));\n", "", "multigrid.operator.cpu.np2"),
     ("no wall in the coefficients of a cycle", "solvers/backend_cpu_grid.c",
      "  FoldScaledWalls(level);\n", "  (void)FoldScaledWalls;\n", "multigrid.cycles"),
     ("HDF5 sees a write that failed", "app/mpi_file.c", "  return MPI_SUCCESS;", "  return code;", "disk.failure"),

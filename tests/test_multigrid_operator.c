@@ -1,79 +1,7 @@
 /* Matrices of the star stencil without assembly, and one multigrid cycle on them. */
-#include "tests/hjb_fixture.h"
+#include "tests/star_fixture.h"
 
 #include "solvers/multigrid.h"
-#include "solvers/star.h"
-#include "solvers/vectors.h"
-
-static const double unit[] = {1, 1, 1}, zero[] = {0, 0, 0};
-
-static void Grid(MPI_Comm world, int dim, const int cells[], const double upper[],
-                 const int walls[], MFGGrid *grid) {
-  MFGBoundary faces[MFG_MAX_DIM][2];
-  for (int k = 0; k < MFG_MAX_DIM; k++)
-    faces[k][0] = faces[k][1] = walls[k] ? MFG_BOUNDARY_NOFLUX : MFG_BOUNDARY_PERIODIC;
-  MFG_OK(MFGGridCreate(world, dim, cells, zero, upper, (const MFGBoundary(*)[2])faces, grid));
-}
-
-/* A number in [0, 1) that depends on the global cell only. */
-static double Noise(const MFGBlock *b, int i, int j, int k, int what) {
-  const double x = sin(12.9898 * (b->start[0] + i) + 78.233 * (b->start[1] + j) +
-                       37.719 * (b->start[2] + k) + 4.581 * what) *
-                   43758.5453;
-  return x - floor(x);
-}
-
-/* (1/dt - nu Lap + v.grad) with upwind differences of a velocity that turns, as matrix values. With
- * nu = 0 and random > 0: an M-matrix of random numbers. */
-static void Values(const MFGGrid *grid, double dt, double nu, double speed, double random,
-                   double *values) {
-  const MFGBlock *b = &grid->block;
-  const int64_t owned = MFGBlockOwned(b);
-  for (int k = 0; k < b->count[2]; k++)
-    for (int j = 0; j < b->count[1]; j++)
-      for (int i = 0; i < b->count[0]; i++, values++) {
-        const int at[] = {b->start[0] + i, b->start[1] + j, b->start[2] + k};
-        double x[MFG_MAX_DIM];
-        Center(b, at[0], at[1], at[2], x);
-        values[0] = 1 / dt + random * Noise(b, i, j, k, 9);
-        for (int s = 0; s < 2 * b->dim; s++) {
-          const int axis = s / 2, n = b->cells[axis];
-          const double h = b->spacing[axis];
-          const double v = speed * cos(2 * PI * x[(axis + 1) % b->dim] + axis);
-          const int wall =
-              b->boundary[axis][0] == MFG_BOUNDARY_NOFLUX && at[axis] == (s % 2 ? n - 1 : 0);
-          double a = nu / (h * h) + (s % 2 ? fmax(-v, 0) : fmax(v, 0)) / h;
-          a += random * Noise(b, i, j, k, s);
-          values[(1 + s) * owned] = wall ? 0 : -a;
-          values[0] += wall ? 0 : a;
-        }
-      }
-}
-
-/* Values of the host, brought to the memory of the matrix. */
-static void SetValues(const MFGGrid *grid, Mat A, const double *values) {
-  const int64_t count = (2 * grid->block.dim + 1) * MFGBlockOwned(&grid->block);
-  const MFGMemoryOps *memory = MFGTestMemory()->memory;
-  PetscBool star;
-  double *there;
-  MFG_OK(MFGStarMatrixIs(A, &star));
-  if (!star) memory = &MFGMemoryOps_Host;
-  MFG_OK(MFGMemoryAllocate(memory, count, sizeof *there, &there));
-  MFG_OK(MFGMemoryCopy(memory, count, sizeof *there, MFG_COPY_FROM_HOST, values, there));
-  MFG_OK(MFGStarMatrixSetValues(A, there));
-  MFG_OK(MFGMemoryFree(memory, &there));
-}
-
-static void Random(const MFGGrid *grid, int what, Vec x) {
-  const MFGBlock *b = &grid->block;
-  double *a;
-  MFG_OK(VecGetArrayWrite(x, &a));
-  double *at = a;
-  for (int k = 0; k < b->count[2]; k++)
-    for (int j = 0; j < b->count[1]; j++)
-      for (int i = 0; i < b->count[0]; i++) *at++ = Noise(b, i, j, k, what) - .5;
-  MFG_OK(VecRestoreArrayWrite(x, &a));
-}
 
 static double MaxDifference(Vec x, Vec y) {
   PetscReal norm, scale;
@@ -99,13 +27,13 @@ static void TestProducts(void **state) {
       MFG_OK(PetscOptionsSetValue(NULL, "-b_mat_type", "aij"));
       MFG_OK(MFGStarMatrixCreate(&grid, MFGTestMemory(), "a_", &star));
       MFG_OK(MFGStarMatrixCreate(&grid, MFGTestMemory(), "b_", &aij));
-      SetValues(&grid, star, values);
-      SetValues(&grid, aij, values);
+      SetValues(&grid, MFGTestMemory(), star, values);
+      SetValues(&grid, MFGTestMemory(), aij, values);
       MFG_OK(MFGVectorCreate(&grid, MFGTestMemory(), &x));
       MFG_OK(VecDuplicate(x, &y));
       MFG_OK(VecDuplicate(x, &z));
       for (int repeat = 0; repeat < 2; repeat++) {
-        Random(&grid, repeat, x);
+        SetNoise(&grid, repeat, x);
         MFG_OK(MatMult(star, x, y));
         MFG_OK(MatMult(aij, x, z));
         MFG_ASSERT_NEAR(MaxDifference(y, z), 0, 1e-14);
@@ -141,7 +69,7 @@ static void OpenSystem(System *s, int dim, const int cells[], const double upper
   Values(&s->grid, dt, nu, speed, 0, values);
   MFG_OK(MFGStarMatrixCreate(&s->grid, MFGTestMemory(), "a_", &s->A));
   MFG_OK(MFGStarMatrixSetDiffusion(s->A, nu));
-  SetValues(&s->grid, s->A, values);
+  SetValues(&s->grid, MFGTestMemory(), s->A, values);
   MFG_OK(PetscFree(values));
   MFG_OK(KSPCreate(s->grid.comm, &s->ksp));
   MFG_OK(MFGMultigridDefaults(s->ksp));
@@ -167,7 +95,7 @@ static void CloseSystem(System *s) {
 /* Mean factor per cycle by which a random error falls in the cycles 5 to 10. */
 static double Contraction(System *s, int transposed) {
   PetscReal norm = 1, start = 1;
-  Random(&s->grid, 1, s->x);
+  SetNoise(&s->grid, 1, s->x);
   for (int n = 0; n < 10; n++) {
     MFG_OK(transposed ? MatMultTranspose(s->A, s->x, s->r) : MatMult(s->A, s->x, s->r));
     MFG_OK(transposed ? PCApplyTranspose(s->pc, s->r, s->e) : PCApply(s->pc, s->r, s->e));
@@ -226,7 +154,7 @@ static void TestContraction(void **state) {
 static int SolveChecked(System *s, int transposed) {
   PetscInt iterations;
   PetscReal norm, right;
-  Random(&s->grid, 1, s->r);
+  SetNoise(&s->grid, 1, s->r);
   MFG_OK(VecShift(s->r, 1));
   MFG_OK(KSPSetTolerances(s->ksp, 1e-11, PETSC_CURRENT, PETSC_CURRENT, 200));
   MFG_OK(transposed ? KSPSolveTranspose(s->ksp, s->r, s->x) : KSPSolve(s->ksp, s->r, s->x));
@@ -294,7 +222,7 @@ static void TestSameBits(void **state) {
       OpenSystem(&s, dim, cells, unit, walls, .1, .01, 1);
       unsetenv("MFG_CPU");
       const size_t n = MFGBlockOwned(&s.grid.block);
-      Random(&s.grid, 1, s.r);
+      SetNoise(&s.grid, 1, s.r);
       MFG_OK(PCApply(s.pc, s.r, s.x));
       MFG_OK(VecGetArrayRead(s.x, &x));
       if (!first) memcpy(first = NewField(n), x, n * sizeof *x);
