@@ -28,7 +28,7 @@ compile() {
   read -ra flags <<<"$(pkg-config --cflags --libs "${libraries[@]}") -Wl,-rpath,${prefix#*=}/lib"
   "$wrapper" -cc=clang -O1 -g -std=gnu11 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
     -ffp-contract=off -DMFG_VERSION='"fuzz"' -I. tests/fuzz/fuzz_input.c tests/fuzz/mutate_lines.c app/cli.c \
-    app/config*.c app/expression.c app/field*.c app/h5read.c app/schema.c app/utf8.c app/yaml_tree.c solvers/grid*.c \
+    app/config*.c app/expression.c app/field*.c app/h5read.c app/schema.c app/utf8.c app/watch.c app/yaml_tree.c solvers/grid*.c \
     -o "$build/fuzz_input" "${flags[@]}" -lm
 }
 
