@@ -16,7 +16,24 @@ typedef struct {
   PetscMPIInt rank, size;
   ncclComm_t nccl; /* owned; NULL on one rank */
   double patience;
+  int users; /* exchanges */
 } Transport;
+
+/* The attribute of a communicator of MPI that is its transport: one for all exchanges on it, since
+ * one takes NCCL seconds and memory, and all work is done in order on one stream. */
+static PetscMPIInt transportKey = MPI_KEYVAL_INVALID;
+
+static PetscErrorCode FindTransport(MPI_Comm comm, Transport **t) {
+  PetscMPIInt found;
+
+  PetscFunctionBeginUser;
+  if (transportKey == MPI_KEYVAL_INVALID)
+    PetscCallMPI(MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, MPI_COMM_NULL_DELETE_FN,
+                                        &transportKey, NULL));
+  PetscCallMPI(MPI_Comm_get_attr(comm, transportKey, t, &found));
+  if (!found) *t = NULL;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
 
 /* Lets go of a communicator whose other ranks are gone, so that nothing waits for them any more. */
 static PetscErrorCode GiveUp(Transport *t, const char *what, ncclResult_t result) {
@@ -70,6 +87,8 @@ static PetscErrorCode Destroy_NCCL(void *context) {
   Transport *t = context;
 
   PetscFunctionBeginUser;
+  if (--t->users) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCallMPI(MPI_Comm_delete_attr(t->comm, transportKey));
   MFGDeviceSetWatch(NULL, NULL);
   if (t->nccl) {
     MFGCallCUDA(cudaStreamSynchronize(MFGDeviceStream()));
@@ -143,8 +162,16 @@ static PetscErrorCode Create_NCCL(MPI_Comm comm, const MFGMemoryOps *memory, voi
   Transport *t;
 
   PetscFunctionBeginUser;
+  PetscCall(FindTransport(comm, &t));
+  *context = t;
+  if (t) {
+    t->users++;
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
   PetscCall(PetscNew(&t));
+  PetscCallMPI(MPI_Comm_set_attr(comm, transportKey, t));
   t->comm = comm;
+  t->users = 1;
   t->patience = PATIENCE;
   PetscCall(PetscOptionsGetReal(NULL, NULL, "-exchange_timeout", &t->patience, NULL));
   PetscCallMPI(MPI_Comm_rank(comm, &t->rank));

@@ -77,7 +77,7 @@ PetscErrorCode MFGLinearStepDestroy(MFGLinearStep *step) {
 
 /* Flexible GMRES takes 10 to 20 iterations, each keeps two vectors. */
 int64_t MFGLinearStepBytes(int dim, int64_t owned) {
-  return owned * (dim == 1 ? 12 * 8 + 3 * (8 + 12 + 16) : 46 * 8 + (2 * dim + 1) * 22 + 32);
+  return owned * (dim == 1 ? 12 * 8 + 3 * (8 + 12 + 16) : 46 * 8 + (2 * dim + 1) * 32 + 32);
 }
 
 const MFGGrid *MFGLinearStepGrid(MFGLinearStep step) {
