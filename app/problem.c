@@ -174,6 +174,7 @@ PetscErrorCode MFGProblemCreate(MPI_Comm comm, const MFGConfig *c, MFGWatch *wat
   PetscCall(MFGWatchSetup(watch));
   PetscCall(ChooseDecomposition(p));
   PetscCall(MFGProblemChooseBackend(p));
+  PetscCall(MFGProblemChooseValue(p));
   PetscCall(MFGWatchSetup(watch));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -12,6 +12,7 @@ typedef struct {
   MFGGrid grid;            /* owned, like the arrays */
   const MFGBackend *backend;
   char choice[320]; /* why this backend, and its memory; "" where the host's was all there is */
+  char value_choice[320]; /* the same of the value equation */
   MFGEquilibriumSpec spec;
   /* With agents only: */
   MFGSweepLayout layout;       /* of a sweep; the kernel at its widest where a rule chooses it */
@@ -44,6 +45,14 @@ PetscErrorCode MFGProblemPredict(const MFGProblem *problem, const MFGSweepLayout
  * now; elsewhere and on the grid the cpu. Error: PETSC_ERR_MEM, the backend asked for has too
  * little memory. */
 PetscErrorCode MFGProblemChooseBackend(MFGProblem *problem);
+
+/* Collective; part of MFGProblemCreate, after the backend is known: where the value equation is
+ * solved, and how many of its levels at a time. -hjb_backend cpu or cuda says it; auto, the
+ * default, takes the cpu where that is the backend asked for, where there is no GPU on which PETSc
+ * has vectors, in one dimension and where there is no room, else what is faster by a short
+ * measurement of both. Errors: PETSC_ERR_MEM, cuda asked for and no room even for one level at a
+ * time; PETSC_ERR_SUP, there is none. */
+PetscErrorCode MFGProblemChooseValue(MFGProblem *problem);
 
 /* Predicted bytes: the memory of one rank at its peak, beyond what the program itself holds, and
  * the result file. */

@@ -371,6 +371,12 @@ static PetscErrorCode Ghosts_CUDA(const MFGBlock *block, int fields, int mirror,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode MirrorDrift_CUDA(const MFGBlock *box, int levels, double *drift) {
+  PetscFunctionBeginUser;
+  RUN("mirror drift", MFGLaunchMirrorDrift(box, levels, drift, &gpu.device));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode LevelGuess_CUDA(const MFGLevelGuess *job, double *u) {
   PetscFunctionBeginUser;
   RUN("guess", MFGLaunchLevelGuess(job, u, &gpu.device));
@@ -397,6 +403,7 @@ static const MFGGridOps gridOps = {.name = "cuda",
                                    .coupling = Coupling_CUDA,
                                    .hjb_jacobian_change = HJBJacobianChange_CUDA,
                                    .hjb_coefficients = HJBCoefficients_CUDA,
+                                   .mirror_drift = MirrorDrift_CUDA,
                                    .ghosts = Ghosts_CUDA};
 
 /* The backend with this carrier, of which *text says something for the log. */

@@ -4,6 +4,7 @@
 #include "gpu/launch.h"
 #include "gpu/threads.h"
 #include "solvers/hjb_point.h"
+#include "solvers/particle_point.h"
 #include "solvers/star_point.h"
 
 typedef struct {
@@ -159,6 +160,25 @@ static __global__ void CouplingKernel(const MFGCoupling f, int64_t n, const doub
   MFG_FOR_EACH(i, n) value[i] = MFGCouplingValue(&f, m[i]);
 }
 
+/* Beyond walls only, so that what is read is never written. */
+static __global__ void MirrorDriftKernel(const MFGBlock box, const MFGExtent rim, int64_t fields,
+                                         double *drift) {
+  const int64_t cells = MFGExtentCells(&rim);
+  MFG_FOR_EACH(i, fields * cells) {
+    const int64_t cell = i % cells;
+    const int at[] = {(int)(cell % rim.count[0]), (int)(cell / rim.count[0] % rim.count[1]),
+                      (int)(cell / rim.count[0] / rim.count[1])};
+    bool beyond = false;
+#pragma unroll
+    for (int k = 0; k < MFG_MAX_DIM; k++) {
+      const int place = rim.start[k] + at[k];
+      beyond |= box.boundary[k][0] == MFG_BOUNDARY_NOFLUX && (place < 0 || place >= box.cells[k]);
+    }
+    if (beyond)
+      drift[i] = MFGDriftInRim(&box, &rim, (int)(i / cells % box.dim), at, drift + (i - cell));
+  }
+}
+
 /* Starts the kernel of the step's dimension on its cells. */
 #define LAUNCH(kernel, step, device, ...)                                                          \
   do {                                                                                             \
@@ -192,6 +212,16 @@ cudaError_t MFGLaunchHJBCoefficients(const MFGHJBStep *step, const double *u,
 cudaError_t MFGLaunchDriftFromValue(const MFGHJBStep *step, const double *u, double *drift,
                                     const MFGDevice *device) {
   LAUNCH(DriftKernel, step, device, u, drift);
+}
+
+cudaError_t MFGLaunchMirrorDrift(const MFGBlock *box, int levels, double *drift,
+                                 const MFGDevice *device) {
+  const int one[] = {1, 1, 1};
+  const MFGExtent rim = MFGBlockWidened(box, one);
+  const int64_t fields = (int64_t)levels * box->dim, cells = MFGExtentCells(&rim);
+  if (!fields) return cudaSuccess;
+  return MFGLaunch(MirrorDriftKernel, MFGBlocksFor(device, fields * cells, MFG_THREADS),
+                   MFG_THREADS, 0, device->stream, *box, rim, fields, drift);
 }
 
 cudaError_t MFGLaunchCoupling(const MFGCoupling *f, int64_t n, const double *m, double *value,

@@ -78,6 +78,9 @@ cudaError_t MFGLaunchCoupling(const MFGCoupling *f, int64_t n, const double *m, 
 cudaError_t MFGLaunchGhosts(const MFGBlock *block, int fields, int mirror, const double *owned,
                             double *ghosted, const MFGDevice *device);
 
+cudaError_t MFGLaunchMirrorDrift(const MFGBlock *box, int levels, double *drift,
+                                 const MFGDevice *device);
+
 cudaError_t MFGLaunchLevelGuess(const MFGLevelGuess *job, double *u, const MFGDevice *device);
 /* The range goes to device->range. */
 int64_t MFGLevelAcceptWork(int64_t count);

@@ -1,7 +1,5 @@
 #include "solvers/agent_drift.h"
 
-#include "solvers/particle_point.h"
-
 /* Copies the cells of a box from an array over `from` to one over `to`. */
 static void CopyCells(const MFGBlock *box, const MFGExtent *from, const double *source,
                       const MFGExtent *to, double *target) {
@@ -17,41 +15,65 @@ static void CopyCells(const MFGBlock *box, const MFGExtent *from, const double *
     }
 }
 
-/* Beyond the walls of one component of a drift on the box with a rim of one cell. Axis after axis,
- * each with the rims of the others, so that edges and corners come right. */
-static void MirrorDrift(const MFGBlock *box, const MFGExtent *rim, int component, double *drift) {
-  int64_t stride = 1;
-  for (int k = 0; k < box->dim; k++) {
-    const MFGAxis axis = MFGAxisOf(box, k);
-    const int64_t outer = MFGExtentCells(rim) / (stride * rim->count[k]);
-    for (int side = 0; side < 2 && !axis.periodic; side++) {
-      const int wall = side ? box->cells[k] - 1 : 0, ghost = side ? box->cells[k] : -1;
-      double sign;
-      const int inside = MFGDriftGhost(&axis, k, component, ghost, &sign) - rim->start[k];
-      if (wall < box->start[k] || wall >= box->start[k] + box->count[k]) continue;
-      for (int64_t o = 0; o < outer; o++) {
-        double *plane = drift + o * stride * rim->count[k];
-        for (int64_t i = 0; i < stride; i++)
-          plane[(ghost - rim->start[k]) * stride + i] = sign * plane[inside * stride + i];
-      }
-    }
-    stride *= rim->count[k];
+/* Owned fields into whole ones that are 0 elsewhere, in a memory that is not the host's. */
+static PetscErrorCode Scatter(const MFGAgentDrift *d, const MFGGrid *grid, int fields) {
+  const MFGBlock *b = &grid->block;
+  MFGSlab slab = {.element = sizeof(double), .fields = fields};
+
+  PetscFunctionBeginUser;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    slab.size[k] = b->cells[k];
+    slab.begin[k] = b->start[k];
+    slab.count[k] = b->count[k];
   }
+  PetscCall(
+      MFGMemoryZero(d->backend->memory, fields * MFGBlockCells(b), sizeof(double), d->fetched));
+  PetscCall(d->backend->carrier->transit->copy_slab(&slab, d->fetched, d->owned, 1));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Owned fields into those with a rim. */
+static PetscErrorCode CopyInside(const MFGAgentDrift *d, const MFGGrid *grid, const MFGExtent *rim,
+                                 int fields) {
+  const MFGBlock *b = &grid->block, *box = &grid->box;
+  const MFGExtent from = MFGBlockWidened(b, (int[3]){0});
+  MFGSlab slab = {.element = sizeof(double), .fields = fields};
+
+  PetscFunctionBeginUser;
+  if (!d->there) { /* in 1D the box is a part of the owned cells */
+    for (int f = 0; f < fields; f++)
+      CopyCells(box, &from, d->owned + f * MFGExtentCells(&from), rim,
+                d->fetched + f * MFGExtentCells(rim));
+    PetscFunctionReturn(PETSC_SUCCESS);
+  }
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    slab.size[k] = rim->count[k];
+    slab.begin[k] = box->start[k] - rim->start[k];
+    slab.count[k] = box->count[k];
+  }
+  PetscCall(d->backend->carrier->transit->copy_slab(&slab, d->fetched, d->owned, 1));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static const MFGBackend *Worker(const MFGAgentDrift *d) {
+  return d->there ? d->backend : MFGBackendOnHost(d->backend);
 }
 
 static PetscErrorCode Reserve(MFGAgentDrift *d, int64_t owned, int64_t fetched) {
-  const MFGMemoryOps *host = &MFGMemoryOps_Host;
+  const MFGMemoryOps *memory = Worker(d)->memory;
 
   PetscFunctionBeginUser;
-  PetscCall(MFGMemoryReserve(host, owned, sizeof(double), &d->owned_size, &d->owned));
-  PetscCall(MFGMemoryReserve(host, fetched, sizeof(double), &d->fetched_size, &d->fetched));
+  PetscCall(MFGMemoryReserve(memory, owned, sizeof(double), &d->owned_size, &d->owned));
+  PetscCall(MFGMemoryReserve(memory, fetched, sizeof(double), &d->fetched_size, &d->fetched));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode Stage(MFGAgentDrift *d, int64_t count) {
   PetscFunctionBeginUser;
-  PetscCall(MFGMemoryStage(d->memory, count, sizeof(double), d->fetched, &d->staged_size,
-                           &d->staged, (const void **)&d->values));
+  d->values = d->fetched;
+  if (!d->there)
+    PetscCall(MFGMemoryStage(d->backend->memory, count, sizeof(double), d->fetched, &d->staged_size,
+                             &d->staged, (const void **)&d->values));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -63,40 +85,44 @@ PetscErrorCode MFGAgentDriftWhole(MFGAgentDrift *d, const MFGGrid *grid, MFGExch
   PetscFunctionBeginUser;
   PetscCall(Reserve(d, fields * MFGBlockOwned(b), fields * MFGBlockCells(b)));
   PetscCall(drift(context, begin, end, d->owned));
-  PetscCall(MFGGridGather(grid, fields, d->owned, d->fetched));
-  if (b->dim > 1)
-    MFGExchangeCountGather(exchange, fields * MFGBlockOwned(b) * (int64_t)sizeof(double));
+  if (d->there) {
+    PetscCall(Scatter(d, grid, fields));
+    if (MFGBlockOwned(b) < MFGBlockCells(b))
+      PetscCall(MFGExchangeSum(exchange, fields * MFGBlockCells(b), (int64_t *)d->fetched));
+  } else {
+    PetscCall(MFGGridGather(grid, fields, d->owned, d->fetched));
+    if (b->dim > 1)
+      MFGExchangeCountGather(exchange, fields * MFGBlockOwned(b) * (int64_t)sizeof(double));
+  }
   PetscCall(Stage(d, fields * MFGBlockCells(b)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGAgentDriftBox(MFGAgentDrift *d, const MFGGrid *grid, MFGExchange exchange,
                                 int begin, int end, MFGDriftFunction drift, void *context) {
-  const MFGBlock *b = &grid->block, *box = &grid->box;
+  const MFGBlock *b = &grid->block;
   const int fields = (end - begin) * b->dim;
-  const int64_t owned = MFGBlockOwned(b);
-  const MFGExtent rim = MFGBlockWidened(box, (int[3]){1, 1, 1}),
-                  from = MFGBlockWidened(b, (int[3]){0});
-  const int64_t field = MFGExtentCells(&rim);
-
-  PetscFunctionBeginUser;
-  PetscCall(Reserve(d, fields * owned, fields * field));
-  PetscCall(drift(context, begin, end, d->owned));
-  for (int f = 0; f < fields; f++)
-    CopyCells(box, &from, d->owned + f * owned, &rim, d->fetched + f * field);
+  const MFGExtent rim = MFGBlockWidened(&grid->box, (int[3]){1, 1, 1});
   const MFGHalo halo = {
       .width = {1, b->dim > 1, b->dim > 2}, .element = sizeof(double), .fields = fields};
+
+  PetscFunctionBeginUser;
+  PetscCall(Reserve(d, fields * MFGBlockOwned(b), fields * MFGExtentCells(&rim)));
+  PetscCall(drift(context, begin, end, d->owned));
+  PetscCall(CopyInside(d, grid, &rim, fields));
   PetscCall(MFGExchangeHalo(exchange, &halo, d->fetched));
-  for (int f = 0; f < fields; f++) MirrorDrift(box, &rim, f % b->dim, d->fetched + f * field);
-  PetscCall(Stage(d, fields * field));
+  PetscCall(Worker(d)->grid->mirror_drift(&grid->box, end - begin, d->fetched));
+  PetscCall(Stage(d, fields * MFGExtentCells(&rim)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGAgentDriftDestroy(MFGAgentDrift *d) {
+  const MFGMemoryOps *memory = Worker(d)->memory;
+
   PetscFunctionBeginUser;
-  PetscCall(PetscFree(d->fetched));
-  PetscCall(PetscFree(d->owned));
-  if (d->staged) PetscCall(MFGMemoryFree(d->memory, &d->staged));
+  PetscCall(MFGMemoryFree(memory, &d->fetched));
+  PetscCall(MFGMemoryFree(memory, &d->owned));
+  PetscCall(MFGMemoryFree(d->backend->memory, &d->staged));
   d->fetched_size = d->staged_size = d->owned_size = 0;
   PetscFunctionReturn(PETSC_SUCCESS);
 }

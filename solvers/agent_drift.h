@@ -1,22 +1,22 @@
 /* The drift as a scan of the agents takes it (MFGScan), from that of the grid's owned cells. */
 #pragma once
 
-#include "solvers/exchange.h"
-#include "solvers/memory.h"
+#include "solvers/backend.h"
 #include "solvers/grid.h"
 
 /* The drift of levels begin .. end-1 in the owned cells of the grid, [end - begin][dim][owned].
  * Collective. */
 typedef PetscErrorCode (*MFGDriftFunction)(void *context, int begin, int end, double *drift);
 
-/* Zero before the first fetch but for the memory. Buffers are kept: the system would clear the
+/* Zero before the first fetch but for the first two. Buffers are kept: the system would clear the
  * pages of fresh memory in every sweep. */
 typedef struct {
-  const MFGMemoryOps *memory; /* where the scan wants it */
-  const double *values;       /* what the last fetch gave, there */
-  double *fetched;            /* owned; the same, in the host's memory */
-  double *staged;             /* owned; a copy of it, where the memory is another */
-  double *owned;              /* owned; drift of the grid's owned cells */
+  const MFGBackend *backend; /* borrowed; of the scan */
+  PetscBool there; /* drift functions write to its memory, that of the exchange; in 2D and 3D */
+  const double *values; /* what the last fetch gave, in the backend's memory */
+  double *fetched;      /* owned; the same, there or in the host's memory */
+  double *staged;       /* owned; a copy of it, where that is another */
+  double *owned;        /* owned; drift of the grid's owned cells, like `fetched` */
   int64_t fetched_size, staged_size, owned_size;
 } MFGAgentDrift;
 

@@ -54,6 +54,8 @@ typedef struct {
    * wrapped; else as it was, to be exchanged. Ghosts beyond two faces may be anything. */
   PetscErrorCode (*ghosts)(const MFGBlock *block, int fields, int mirror, const double *owned,
                            double *ghosted);
+  /* drift[levels][dim][box with a rim of one cell]: beyond walls as MFGDriftInRim says. */
+  PetscErrorCode (*mirror_drift)(const MFGBlock *box, int levels, double *drift);
 } MFGGridOps;
 
 /* Matrices of the star stencil (solvers/star.h) and the passes of a multigrid cycle on them. */

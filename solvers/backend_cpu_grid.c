@@ -289,6 +289,24 @@ static PetscErrorCode DriftFromValue_CPU(const MFGHJBStep *step, const double *u
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Of a line that lies inside only the ends can be beyond a wall. */
+static PetscErrorCode MirrorDrift_CPU(const MFGBlock *box, int levels, double *drift) {
+  const MFGExtent rim = MFGBlockWidened(box, (int[3]){1, 1, 1});
+  const int64_t field = MFGExtentCells(&rim);
+
+  PetscFunctionBeginUser;
+  for (int f = 0; f < levels * box->dim; f++, drift += field)
+    for (int z = 0; z < rim.count[2]; z++)
+      for (int y = 0; y < rim.count[1]; y++) {
+        const int inside = (box->dim < 2 || (y > 0 && y < rim.count[1] - 1)) &&
+                           (box->dim < 3 || (z > 0 && z < rim.count[2] - 1));
+        double *line = drift + ((int64_t)z * rim.count[1] + y) * rim.count[0];
+        for (int x = 0; x < rim.count[0]; x += inside ? rim.count[0] - 1 : 1)
+          line[x] = MFGDriftInRim(box, &rim, f % box->dim, (int[]){x, y, z}, drift);
+      }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode Coupling_CPU(const MFGCoupling *f, int64_t n, const double *m,
                                    double *value) {
   PetscFunctionBeginUser;
@@ -302,6 +320,7 @@ const MFGGridOps MFG_VARIANT_NAME(MFGGridOps_CPU) = {
     .hjb_jacobian = HJBJacobian_CPU,
     .drift_from_value = DriftFromValue_CPU,
     .coupling = Coupling_CPU,
+    .mirror_drift = MirrorDrift_CPU,
     .hjb_jacobian_change = HJBJacobianChange_CPU,
     .hjb_coefficients = HJBCoefficients_CPU,
     .ghosts = MFGGhosts_CPU,

@@ -114,7 +114,8 @@ static PetscErrorCode CreateParticles(MFGEquilibrium e) {
                                       .decomposition = s->decomposition,
                                       .single = s->single,
                                       .go_on = s->go_on,
-                                      .go_on_context = s->go_on_context};
+                                      .go_on_context = s->go_on_context,
+                                      .drift_there = MFGEquilibriumDriftThere(e)};
 
   PetscFunctionBeginUser;
   PetscCall(MFGParticlesCreate(e->grid, e->backend, &particles, &e->particles));
@@ -141,7 +142,8 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
   e->spec = *spec;
   e->hjb_spec = hjb;
   e->owned = MFGBlockOwned(&grid->block);
-  PetscCall(MFGHJBCreate(grid, e->fields, &hjb, &e->hjb));
+  PetscCall(MFGHJBCreate(grid, spec->value ? spec->value : e->fields, &hjb, &e->hjb));
+  if (spec->value_chunk) MFGHJBSetChunk(e->hjb, spec->value_chunk);
   MFGHJBSetPause(e->hjb, MFGEquilibriumPauseValue, e);
   e->forward.pause = MFGEquilibriumPauseDensity;
   e->forward.context = e;

@@ -68,6 +68,8 @@ typedef struct {
   PetscBool fresh;       /* new random numbers in every outer iteration */
   MFGGoOnFunction go_on; /* NULL or asked while the agents are sampled */
   void *go_on_context;
+  const MFGBackend *value; /* borrowed; solves the value equation; NULL: that of the host */
+  int value_chunk;         /* levels of it at a time on a device, at most; 0: all */
 } MFGEquilibriumSpec;
 
 /* One evaluation of Phi. */

@@ -49,17 +49,36 @@ static PetscErrorCode Source(void *context, int level, double *source) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGEquilibriumDrift(void *context, int begin, int end, double *drift) {
-  MFGEquilibrium e = (MFGEquilibrium)context;
+static PetscErrorCode Drift(MFGEquilibrium e, int begin, int end, const MFGMemoryOps *memory,
+                            double *drift) {
   PetscLogDouble t0, t1;
 
   PetscFunctionBeginUser;
   PetscCall(PetscTime(&t0));
-  PetscCall(MFGHJBDrift(e->hjb, begin, end, e->U, &MFGMemoryOps_Host, drift));
+  PetscCall(MFGHJBDrift(e->hjb, begin, end, e->U, memory, drift));
   PetscCall(PetscTime(&t1));
   e->drift_seconds += t1 - t0;
   PetscCall(Report(e, MFG_PHASE_AGENTS, (double)begin / e->spec.steps));
   PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGEquilibriumDrift(void *context, int begin, int end, double *drift) {
+  PetscFunctionBeginUser;
+  PetscCall(Drift(context, begin, end, &MFGMemoryOps_Host, drift));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode DriftOnDevice(void *context, int begin, int end, double *drift) {
+  MFGEquilibrium e = (MFGEquilibrium)context;
+
+  PetscFunctionBeginUser;
+  PetscCall(Drift(e, begin, end, e->backend->memory, drift));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+MFGDriftFunction MFGEquilibriumDriftThere(const MFGEquilibrium e) {
+  const MFGMemoryOps *memory = e->backend->memory;
+  return !memory->is_host && MFGHJBBackend(e->hjb)->memory == memory ? DriftOnDevice : NULL;
 }
 
 PetscErrorCode MFGEquilibriumRenewPlan(MFGEquilibrium e) {

@@ -92,6 +92,9 @@ PetscErrorCode MFGEquilibriumIterate(MFGEquilibrium e, Vec *X);
 PetscErrorCode MFGEquilibriumRenewPlan(MFGEquilibrium e);
 /* An MFGDriftFunction: of levels begin .. end-1, from e->U. */
 PetscErrorCode MFGEquilibriumDrift(void *context, int begin, int end, double *drift);
+/* The same into the memory of e->backend, where that is a device on which U is made too; else NULL.
+ */
+MFGDriftFunction MFGEquilibriumDriftThere(const MFGEquilibrium e);
 /* Where the tolerance of the sweeps starts. */
 double MFGEquilibriumFirstTolerance(const MFGEquilibriumSpec *spec);
 

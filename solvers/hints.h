@@ -2,6 +2,7 @@
  * operations of the backend, that feeds the model of solvers/decomposition.h. */
 #pragma once
 
+#include "solvers/grid.h"
 #include "solvers/sweep_layout.h"
 
 typedef struct {
@@ -35,6 +36,11 @@ PetscErrorCode MFGHintsMeasure(MPI_Comm comm, const MFGBackend *backend,
 /* Collective on comm. Bytes/s, read and written, of copying `bytes` to as many others. */
 PetscErrorCode MFGHintsMemory(MPI_Comm comm, const MFGMemoryOps *memory, int64_t bytes,
                               double *bandwidth);
+
+/* Collective on grid->world. Seconds of a level of the value equation on so many cells and ranks:
+ * measured by short sweeps on a small and a larger grid, at most 65536 cells to a rank, and from
+ * both continued to the grid's own cells. Copies between host and device are part of it. */
+PetscErrorCode MFGHintsValue(const MFGGrid *grid, const MFGBackend *backend, double *seconds);
 
 /* Multiplications that the density of a block takes: along x for every row of boxes in reach, then
  * along y, then z. */

@@ -168,6 +168,7 @@ static PetscErrorCode CreateSolver(MFGHJB hjb) {
 
 PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, const MFGHJBSpec *spec,
                             MFGHJB *out) {
+  PetscInt chunk = spec->steps;
   PetscBool star;
   MFGHJB hjb;
 
@@ -192,6 +193,10 @@ PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, cons
   PetscCall(VecDuplicate(hjb->u, &hjb->residual));
   PetscCall(MFGStarGhostsCreate(grid, hjb->backend, &hjb->ghosts));
   PetscCall(MFGHJBLevelsCreate(grid, hjb->backend, &hjb->spec, &hjb->levels));
+  PetscCall(PetscOptionsGetInt(NULL, "hjb_", "-chunk", &chunk, NULL));
+  PetscCheck(chunk >= 1, grid->world, PETSC_ERR_ARG_OUTOFRANGE,
+             "-hjb_chunk %d: at least one level at a time", (int)chunk);
+  MFGHJBSetChunk(hjb, (int)chunk);
   PetscCall(CreateSolver(hjb));
   PetscCall(MFGLogEvent("HJBSweep", &hjb->sweep_event));
   PetscCall(MFGLogEvent("HJBDrift", &hjb->drift_event));
@@ -224,6 +229,19 @@ PetscErrorCode MFGHJBDestroy(MFGHJB *pointer) {
  * with its column, and of the order of both; else the levels of the cycle, in single precision. */
 int64_t MFGHJBBytes(int dim, int64_t owned) {
   return owned * (dim == 1 ? 18 * 8 + 3 * (8 + 12 + 16) : 12 * 8 + (2 * dim + 1) * 6 + 32);
+}
+
+int64_t MFGHJBDeviceBytes(const MFGHJBSpec *spec, int dim, int64_t owned, int levels) {
+  const int64_t drift = spec->drift_levels > 1 ? levels : spec->drift_levels + 1;
+  return MFGHJBBytes(dim, owned) + (levels + 3 + levels + 1 + dim * drift) * owned * 8;
+}
+
+void MFGHJBSetChunk(MFGHJB hjb, int levels) {
+  if (!hjb->backend->memory->is_host) hjb->levels.most = PetscMin(levels, hjb->levels.most);
+}
+
+const MFGBackend *MFGHJBBackend(MFGHJB hjb) {
+  return hjb->backend;
 }
 
 /* Makes step n -> the one being solved: costs of level n + 1, drift and unknowns of level n. */

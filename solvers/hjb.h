@@ -10,7 +10,14 @@
  * (-hjb_mat_type star -hjb_ksp_type preonly -hjb_pc_type multigrid, solvers/multigrid.h): the
  * Newton residual alone decides when a level is solved, and the coefficients of the cycle are those
  * at the last iterate. -hjb_mat_type aij is the plain set-up, BiCGStab with Jacobi to a relative
- * 1e-2. */
+ * 1e-2.
+ *
+ * In 2D and 3D the levels are solved in the memory of the backend, by its operations on vectors of
+ * its type; where PETSc has none there, its vectors are the host's and copied to and fro. On a
+ * device a chunk of levels is copied there before and back after, in between only numbers come to
+ * the host. In 1D the elimination is a recurrence over the cells, about 1 ns a cell here and, by
+ * the latency of its operations, some 40 ns on a GPU: like -hjb_mat_type aij it stays on the host.
+ */
 #pragma once
 
 #include <petscsnes.h>
@@ -36,13 +43,22 @@ typedef struct {
 /* F^{level} into source[owned], level = Nt .. 1. */
 typedef PetscErrorCode (*MFGSourceFunction)(void *context, int level, double *source);
 
-/* Collective on grid->comm. Grid and backend borrowed. */
+/* Collective on grid->comm. Grid and backend borrowed, and the drift of the spec. */
 PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, const MFGHJBSpec *spec,
                             MFGHJB *hjb);
 PetscErrorCode MFGHJBDestroy(MFGHJB *hjb);
 
 /* Bytes it holds on a rank with so many cells: vectors, and a matrix with its pattern. */
 int64_t MFGHJBBytes(int dim, int64_t owned);
+/* Bytes it holds on a device for chunks of `levels`. */
+int64_t MFGHJBDeviceBytes(const MFGHJBSpec *spec, int dim, int64_t owned, int levels);
+
+/* Not collective; before the first sweep. Where levels are solved on a device: so many at a time at
+ * most, which needs less of its memory; default all, or -hjb_chunk. On the host it is one. */
+void MFGHJBSetChunk(MFGHJB hjb, int levels);
+
+/* Whose memory and operations it uses: what Create was given, or that of the host. */
+const MFGBackend *MFGHJBBackend(MFGHJB hjb);
 
 /* Collective on grid->world. U[steps + 1][owned]: on entry the previous outer iterate (or zeros
  * with warm = PETSC_FALSE), on exit the solution; U^Nt is set to terminal[owned]. First guess of
@@ -53,13 +69,14 @@ int64_t MFGHJBBytes(int dim, int64_t owned);
  * level just solved with a line search that backtracks, and with flexible GMRES around the cycles;
  * if that fails too, it and the levels before it keep their values, and stats say why: not a PETSc
  * error. In 1D the result of rank 0 is broadcast, so that every rank has the same bits on any
- * processor. stats are the same on all ranks. Nothing is allocated but in a second attempt.
+ * processor. stats are the same on all ranks. Nothing is allocated but in a second attempt and in
+ * the first sweep on a device. U is the host's everywhere, like all that is given.
  */
 PetscErrorCode MFGHJBSweep(MFGHJB hjb, MFGSourceFunction source, void *context,
                            const double *terminal, PetscBool warm, double tolerance, double *U,
                            MFGHJBStats *stats);
 
-/* Not collective. Asked (NULL: not) between two levels of a sweep, which ends there if it is told
+/* Not collective. Asked (NULL: not) between two chunks of a sweep, which ends there if it is told
  * to; U then has the levels solved so far, and stats mean nothing. */
 void MFGHJBSetPause(MFGHJB hjb, MFGPauseFunction pause, void *context);
 

@@ -73,6 +73,25 @@ MFG_HD int MFGDriftGhost(const MFGAxis *a, int axis, int component, int i, doubl
   return i < 0 ? 0 : a->cells - 1;
 }
 
+/* The drift of a cell of a box with a rim of one cell: itself, or beyond walls that of the cell
+ * inside, with the sign that MFGDriftGhost gives. drift[rim] is one component; at: the cell in the
+ * rim. */
+MFG_HD double MFGDriftInRim(const MFGBlock *box, const MFGExtent *rim, int component,
+                            const int at[], const double *drift) {
+  double factor = 1;
+  int64_t place = 0, stride = 1;
+  for (int k = 0; k < MFG_MAX_DIM; k++) {
+    const MFGAxis axis = MFGAxisOf(box, k);
+    int i = rim->start[k] + at[k];
+    double sign = 1;
+    if (!axis.periodic) i = MFGDriftGhost(&axis, k, component, i, &sign);
+    factor *= sign;
+    place += stride * (i - rim->start[k]);
+    stride *= rim->count[k];
+  }
+  return factor * drift[place];
+}
+
 /* Linear interpolation; multilinear is this along the last axis first, the first axis last. */
 MFG_HD double MFGInterpolate(double low, double high, double w) {
   return low + w * (high - low);

@@ -123,7 +123,8 @@ PetscErrorCode MFGParticlesCreate(const MFGGrid *grid, const MFGBackend *backend
   if (!backend->memory->is_host)
     PetscCall(
         MFGExchangeCreate(grid->world, &MFGCarrier_Host, &p->domain, grid->divisions, &p->fields));
-  p->drift.memory = backend->memory;
+  p->drift.backend = backend;
+  p->drift.there = (PetscBool)(spec->drift_there != NULL);
   p->shown = MFGAgentsNone(&MFGMemoryOps_Host, &p->domain, spec->single, PETSC_FALSE);
   PetscCall(CreateRange(p, domain ? MFGBackendOnHost(backend) : backend));
   if (domain) {
@@ -443,7 +444,8 @@ static PetscErrorCode SweepChunk(Sweep *s, int begin, int end) {
     if (!direct) first = 0;
   }
   PetscCall((p->residents ? MFGAgentDriftBox : MFGAgentDriftWhole)(
-      &p->drift, p->grid, p->fields, begin, end, s->drift, s->context));
+      &p->drift, p->grid, p->drift.there ? p->exchange : p->fields, begin, end,
+      p->drift.there ? p->spec.drift_there : s->drift, s->context));
   PetscCall((p->residents ? ScanResidents : ScanRange)(s, begin, end, moments));
   PetscCall(Evaluate(s, first, end - first + 1, moments + (first - begin - 1) * s->field));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -563,7 +565,7 @@ PetscErrorCode MFGParticlesPaths(MFGParticles p, uint32_t iteration, MFGDriftFun
   const int dim = p->domain.dim;
   const MFGBackend *host = MFGBackendOnHost(p->backend);
   MFGAgents agents = MFGAgentsNone(host->memory, &p->domain, p->spec.single, PETSC_FALSE);
-  MFGAgentDrift own = {.memory = host->memory};
+  MFGAgentDrift own = {.backend = host};
   MFGAgentDrift *drifts = host == p->backend ? &p->drift : &own;
 
   PetscFunctionBeginUser;

@@ -30,6 +30,9 @@ typedef struct {
   int sort_every;        /* as in MFGSweepLayout; no bit depends on it */
   MFGGoOnFunction go_on; /* NULL or asked while they are sampled */
   void *go_on_context;
+  /* The drift function of a sweep writes to the backend's memory, where that is not the host's; not
+   * in 1D. That of paths always writes to the host's. */
+  MFGDriftFunction drift_there; /* instead of the one given, with its context; NULL: none */
 } MFGParticlesSpec;
 
 typedef struct MFGParticles_ *MFGParticles;

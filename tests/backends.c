@@ -259,6 +259,17 @@ static PetscErrorCode Coefficients(const MFGHJBStep *given, const double *u,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode MirrorDrift(const MFGBlock *box, int levels, double *drift) {
+  static const int one[MFG_MAX_DIM] = {1, 1, 1};
+  const MFGExtent rim = MFGBlockWidened(box, one);
+  Loans l = {0};
+
+  PetscFunctionBeginUser;
+  LEND(WRITE, drift, levels * box->dim * MFGExtentCells(&rim));
+  PetscCall(Return(&l, device->grid->mirror_drift(box, levels, drift)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static const MFGGridOps gridOps = {.name = "cuda",
                                    .hjb_residual = Residual,
                                    .hjb_jacobian = Jacobian,
@@ -266,7 +277,8 @@ static const MFGGridOps gridOps = {.name = "cuda",
                                    .coupling = Coupling,
                                    .hjb_jacobian_change = JacobianChange,
                                    .hjb_coefficients = Coefficients,
-                                   .ghosts = Ghosts};
+                                   .ghosts = Ghosts,
+                                   .mirror_drift = MirrorDrift};
 
 static PetscErrorCode Guess(const MFGLevelGuess *given, double *u) {
   MFGLevelGuess job = *given;

@@ -44,15 +44,20 @@ endif()
 
 # Sweeps in the memory of the stand-in's device.
 mfg_test_program(test_gpu_sweep test_gpu_sweep.c gpu_on_host)
+mfg_test_program(test_hjb_device test_hjb_device.c gpu_on_host)
+foreach(np 1 2 3)
+  mfg_test_run(hjb.device.standin.np${np} ${np} test_hjb_device 120 "gpu;unit;parallel" "" MFG_TEST_BACKEND=cuda MFG_STANDIN_SEED=${np})
+endforeach()
 foreach(np 1 2)
   mfg_test_run(gpu.sweep.standin.np${np} ${np} test_gpu_sweep 120 "gpu;unit;parallel" "" MFG_TEST_BACKEND=cuda MFG_STANDIN_SEED=${np})
 endforeach()
 foreach(np 1 2 3 4)
   mfg_test_seeds(gpu.sweep ${np} test_gpu_sweep "gpu;unit;parallel" "")
+  mfg_test_seeds(hjb.device ${np} test_hjb_device "gpu;unit;parallel" "")
 endforeach()
 
 # The whole program on the stand-in.
-foreach(case bits shared refused restart devices)
+foreach(case bits shared refused restart value value_restart devices)
   add_test(NAME run.${case}.standin.np2 COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/gpu_on_host/whole_runs.py
     ${case} $<TARGET_FILE:nashflow_on_host> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
   set_tests_properties(run.${case}.standin.np2 PROPERTIES PROCESSORS 2 TIMEOUT 300 LABELS "gpu;verification;parallel")

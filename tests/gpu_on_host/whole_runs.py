@@ -34,9 +34,9 @@ def run(program, name, out, sets, backend, ranks=1, expect=2, seed=2, restart="n
     return text
 
 
-def same_bits(a, b):
+def same_bits(a, b, *more):
     with h5py.File(a / "result.h5") as f, h5py.File(b / "result.h5") as g:
-        for key in ("m", "u", "series/mean", "series/variance"):
+        for key in ("m", "u", "series/mean", "series/variance", *more):
             assert np.array_equal(f[key][()], g[key][()]), f"{key} of {a.name} and {b.name} differ"
 
 
@@ -95,6 +95,44 @@ def case_devices(tmp):
         assert len(entries) == 27, table
         for cpu, cuda, faster in entries:
             assert cpu == cuda or (faster == "cuda") == (float(cuda) < float(cpu)), table
+
+
+def case_value(tmp):
+    """The value equation solved by the device too, whose memory its levels do not leave within a chunk."""
+    for dim in 2, 3:
+        name, sets = CASES[dim]
+        for ranks, chunk in (1, 100), (2, 5):
+            more = (*FEW, *sets, f"parallel.decomposition={'replicated' if ranks == dim - 1 else 'domain'}",
+                    "equilibrium.max_iterations=2", "equilibrium.exploitability=1", "output.control=true")
+            here, there = tmp / f"cpu{dim}{ranks}", tmp / f"cuda{dim}{ranks}"
+            run(PROGRAM, name, here, more, "cpu", ranks)
+            text = run(ON_HOST, name, there, more, "cuda", ranks, options=("-hjb_backend", "cuda", "-hjb_chunk", str(chunk)))
+            assert "value equation: cuda (-hjb_backend), vectors of the host" in text, text
+            same_bits(here, there, "control", "convergence/exploitability")
+    name, sets = CASES[2]
+    sets = (*FEW, *sets)
+    text = run(ON_HOST, name, tmp / "host", sets, "cuda")
+    assert "value equation: cpu: this PETSc has no vectors on a GPU" in text, text
+    name, sets = CASES[1]
+    text = run(ON_HOST, name, tmp / "one", (*FEW, *sets), "cuda", options=("-hjb_backend", "cuda"))
+    assert "value equation: cpu: in one dimension" in text, text
+
+
+def case_value_restart(tmp):
+    """Chunk by chunk by the host and by the device in turn: the bits of an undisturbed run."""
+    name, sets = CASES[2]
+    sets = (*FEW[:2], FEW[3], *sets, "equilibrium.max_iterations=2")
+    run(PROGRAM, name, tmp / "whole", sets, "cpu")
+    parts = 7
+    for part in range(parts + 1):
+        on_device = part % 2 == 1
+        if part < parts:
+            (tmp / "parts").mkdir(exist_ok=True)
+            (tmp / "parts" / "stop").write_text("")
+        run(*((ON_HOST, name, tmp / "parts", sets, "cuda") if on_device else (PROGRAM, name, tmp / "parts", sets, "cpu")),
+            expect=85 if part < parts else 2, restart="auto",
+            options=("-hjb_backend", "cuda", "-hjb_chunk", "4") if on_device else ())
+    same_bits(tmp / "whole", tmp / "parts")
 
 
 def case_restart(tmp):
