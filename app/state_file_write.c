@@ -62,27 +62,35 @@ static PetscErrorCode WriteNumbers(MFGFile *f, hid_t dataset, const MFGItemShape
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode WriteBatches(MFGFile *f, hid_t dataset, const MFGItemShape *s, hid_t space,
+                                   const MFGStateRecords *r, int which, MFGRecordBatch *b) {
+  int64_t first, rounds;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGRecordPlaces(f->comm, r->local, &first, &rounds));
+  for (int64_t k = 0; k < rounds; k++) {
+    const int64_t begin = PetscMin(k * MFG_BATCH_RECORDS, r->local);
+    const int64_t count = PetscMin(MFG_BATCH_RECORDS, r->local - begin);
+    PetscCall(r->get(r->context, begin, count, b->record));
+    MFGRecordBatchSplit(b, count);
+    MFGCallHDF5(f, count ? MFGSelectRows(s, space, first + begin, count) : 0);
+    PetscCall(WriteSelected(f, dataset, s, space, which ? count : count * (r->words - 1),
+                            which ? (const void *)b->last : b->part));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode WriteRows(MFGFile *f, hid_t group, const char *name, const MFGItemShape *s,
                                 const MFGStateItem *item, int which) {
-  const MFGStateRecords *r = &item->records;
-  int64_t first, rounds;
   hid_t dataset, space;
   MFGRecordBatch b;
 
   PetscFunctionBeginUser;
   PetscCall(CreateDataset(f, group, name, s, &dataset, &space));
-  PetscCall(MFGRecordPlaces(f->comm, r->local, &first, &rounds));
-  PetscCall(MFGRecordBatchCreate(r->words, &b));
-  for (int64_t k = 0; k < rounds; k++) {
-    const int64_t begin = PetscMin(k * MFG_BATCH_RECORDS, r->local);
-    const int64_t count = PetscMin(MFG_BATCH_RECORDS, r->local - begin);
-    PetscCall(r->get(r->context, begin, count, b.record));
-    MFGRecordBatchSplit(&b, count);
-    MFGCallHDF5(f, count ? MFGSelectRows(s, space, first + begin, count) : 0);
-    PetscCall(WriteSelected(f, dataset, s, space, which ? count : count * (r->words - 1),
-                            which ? (const void *)b.last : b.part));
-  }
+  PetscCall(MFGRecordBatchCreate(item->records.words, &b));
+  const PetscErrorCode verdict = WriteBatches(f, dataset, s, space, &item->records, which, &b);
   PetscCall(MFGRecordBatchDestroy(&b));
+  PetscCall(verdict);
   MFGCallHDF5(f, H5Sclose(space));
   MFGCallHDF5(f, H5Dclose(dataset));
   PetscFunctionReturn(PETSC_SUCCESS);
