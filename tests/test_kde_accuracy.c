@@ -513,15 +513,13 @@ static void PlanOnABoxAndAgentsByIds(void **state) {
     CreateGrid(PETSC_COMM_SELF, &divided[b], &grid);
     MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
     const MFGBlock *g = &grid.block;
-    double h[2][3];
+    double h[2 * MFG_MAX_DIM];
     for (int n = 0; n < 2; n++)
-      for (int k = 0; k < g->dim; k++)
-        h[0][n * g->dim + k] = (n == k % 2 ? 1 : 1.5) * g->spacing[k];
+      for (int k = 0; k < g->dim; k++) h[n * g->dim + k] = (n == k % 2 ? 1 : 1.5) * g->spacing[k];
     const int halvings[3] = {b % 3, g->dim > 1, g->dim > 2};
-    MFG_OK(MFGDensityPlanCreateHalved(&grid, backend, MFG_DENSITY_MOMENTS, AGENTS, 1e-3, 2, h[0],
+    MFG_OK(MFGDensityPlanCreateHalved(&grid, backend, MFG_DENSITY_MOMENTS, AGENTS, 1e-3, 2, h,
                                       halvings, &plan));
-    MFG_OK(
-        MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_DIRECT, AGENTS, 1e-3, 2, h[0], &direct));
+    MFG_OK(MFGDensityPlanCreate(&grid, backend, MFG_DENSITY_DIRECT, AGENTS, 1e-3, 2, h, &direct));
     Made m = {.grid = grid, .crowd = Crowd(g, AGENTS, 4)};
     MFGDensityPlanRadius(direct, m.job.radius);
     for (int k = 0; k < 3; k++) assert_int_equal(m.job.radius[k], 0);
