@@ -33,6 +33,7 @@ typedef struct {
   int ghosted, wide[MFG_MAX_DIM]; /* cells along the axes of the drift */
   int64_t component;              /* cells of one component of it */
   int order, terms, boxes, halvings[MFG_MAX_DIM];
+  int pitch;    /* words of a box in the window: odd, so that a term's are in all banks */
   double scale; /* 2^S */
   unsigned long long *moments;
   int64_t field;     /* integers of one level */
@@ -109,7 +110,7 @@ __device__ bool Deposit(const Sweep &s, const double x[], int level, const Windo
   if (!s.order) return false;
   if (in_window) {
     const int at =
-        ((slot * w.count[0] * w.count[1] * w.count[2] + near) * s.boxes + part) * s.terms;
+        ((slot * w.count[0] * w.count[1] * w.count[2] + near) * s.boxes + part) * s.pitch;
     AddTerms<dim>(s, t, SharedPlace{words + at, words + window_size + at});
   } else {
     AddTerms<dim>(s, t,
@@ -237,7 +238,7 @@ template <int dim> __device__ Window PlaceWindow(const Sweep &s, int64_t first, 
 /* Adds the window to the field and empties it. */
 static __device__ void Flush(const Sweep &s, const Window &w, int level, int levels,
                              uint32_t *words, int window_size) {
-  const int row = w.count[0] * s.boxes * s.terms;
+  const int row = w.count[0] * s.boxes * s.pitch;
   for (int r = 0; r < levels * w.count[2] * w.count[1]; r++) {
     const int y = r % w.count[1] + w.start[1] - s.extent.start[1],
               z = r / w.count[1] % w.count[2] + w.start[2] - s.extent.start[2];
@@ -248,7 +249,7 @@ static __device__ void Flush(const Sweep &s, const Window &w, int level, int lev
     for (int j = threadIdx.x; j < row; j += blockDim.x) {
       uint32_t *low = words + r * row + j, *high = low + window_size;
       const uint64_t value = (uint64_t)*high << 32 | *low;
-      if (value) atomicAdd(&field[j], value);
+      if (value) atomicAdd(&field[j / s.pitch * s.terms + j % s.pitch], value);
       *low = *high = 0;
     }
   }
@@ -260,7 +261,7 @@ template <int dim> __global__ void __launch_bounds__(THREADS(dim), 1) ScanKernel
   const int64_t share = (end - start + gridDim.x - 1) / gridDim.x;
   const int64_t run = s.run ? s.run : (share + WARP - 1) / WARP * WARP;
   const int window_size =
-      s.window_levels * s.window[0] * s.window[1] * s.window[2] * s.boxes * s.terms;
+      s.window_levels * s.window[0] * s.window[1] * s.window[2] * s.boxes * s.pitch;
   for (int j = threadIdx.x; j < 2 * window_size; j += blockDim.x) words[j] = 0;
   for (int64_t first = start + blockIdx.x * run; first < end; first += gridDim.x * run) {
     const int64_t last = first + run < end ? first + run : end;
@@ -313,7 +314,7 @@ static __global__ void ListLeaversKernel(const MFGAgentRange agents, const uint3
 /* The window that the head of this file describes. */
 static void ChooseWindow(Sweep *s, int dim, const double spacing[], int threads, int64_t share,
                          const MFGDevice *device) {
-  const int64_t numbers = device->shared / 8 / s->boxes / (s->terms ? s->terms : 1);
+  const int64_t numbers = device->shared / 8 / s->boxes / s->pitch;
   const int64_t cells = MFGExtentCells(&s->extent), levels = s->level_end - s->level_begin;
   int64_t across = 1, length, narrowest = 1;
   int spread[MFG_MAX_DIM];
@@ -356,7 +357,7 @@ static cudaError_t Launch(Sweep *s, const double spacing[], const MFGDevice *dev
   ChooseWindow(s, dim, spacing, (int)threads, count / blocks, device);
   if (!s->window[0]) blocks = MFGBlocksFor(device, count, (int)threads);
   const int64_t numbers =
-      (int64_t)s->window_levels * s->window[0] * s->window[1] * s->window[2] * s->boxes * s->terms;
+      (int64_t)s->window_levels * s->window[0] * s->window[1] * s->window[2] * s->boxes * s->pitch;
   const size_t shared = 8 * (size_t)(numbers ? numbers : 1);
   const cudaError_t error = cudaFuncSetAttribute(
       ScanKernel<dim>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
@@ -375,6 +376,7 @@ static cudaError_t LaunchSweep(Sweep *s, const MFGBlock *domain, const MFGAgentR
   s->extent = extent && extent->count[0] ? *extent : s->box;
   s->order = shape->order;
   s->terms = MFGMomentTerms(domain->dim, shape->order);
+  s->pitch = s->terms | 1;
   s->boxes = MFGMomentBoxes(shape);
   s->scale = ldexp(1, shape->scale);
   s->moments = (unsigned long long *)moments;
