@@ -13,7 +13,8 @@ max_requeues=${NASHFLOW_MAX_REQUEUES:-100}
 directory='' # of the run
 before=''    # its STATUS before this part
 launcher=''  # process
-usr1='' term='' trapped=''
+usr1=${usr1:-} # yes: it came before this was read
+term='' trapped=''
 job_status='' # running (the run was killed), finished, failed or interrupted; empty: it did not begin
 job_code=1
 

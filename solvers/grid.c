@@ -208,6 +208,9 @@ PetscErrorCode MFGGridSum(const MFGGrid *grid, int n, double *partial) {
 PetscErrorCode MFGGridMax(const MFGGrid *grid, int n, double *partial) {
   PetscFunctionBeginUser;
   if (grid->block.dim == 1) PetscFunctionReturn(PETSC_SUCCESS);
+  /* MPI's maximum with a NaN is what the order of the ranks makes it, another on each of them. */
+  for (int k = 0; k < n; k++)
+    if (PetscIsNanReal(partial[k])) partial[k] = INFINITY;
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, partial, n, MPI_DOUBLE, MPI_MAX, grid->comm));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

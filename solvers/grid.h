@@ -46,6 +46,7 @@ PetscErrorCode MFGGridGather(const MFGGrid *grid, int fields, const double *owne
 PetscErrorCode MFGGridRestrict(const MFGGrid *grid, int fields, const double *whole, double *owned);
 
 /* Collective on comm. Adds up the ranks' partial sums (or takes the largest), n of them in place.
- * In 1D, where comm is one rank, nothing changes: sums there have a fixed order. */
+ * In 1D, where comm is one rank, nothing changes: sums there have a fixed order. Of a NaN on some
+ * rank the sum is NaN, the largest infinity, on all ranks. */
 PetscErrorCode MFGGridSum(const MFGGrid *grid, int n, double *partial);
 PetscErrorCode MFGGridMax(const MFGGrid *grid, int n, double *partial);

@@ -27,7 +27,7 @@ TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_s
            "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
            "test_vectors test_vectors_standin test_level test_level_standin test_hjb_device nashflow_on_host test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl "
-           "test_kde_statistics_watched test_gpu_sweep test_disk_failure").split()
+           "test_kde_statistics_watched test_gpu_sweep test_disk_failure test_grid_layout").split()
 # cmocka test whose only answer is a checksum
 CHECKSUMS = {"SameBitsForAnyPiecesAndVariant"}
 
@@ -335,6 +335,7 @@ PLANTS = [
      '  PetscCallMPI(MPI_Info_set(*info, "romio_ds_write", "disable"));\n', "", "disk.failure"),
     ("a checkpoint that failed stays", "app/checkpoint.c", "    (void)unlink(path);\n  }\n  PetscCall(verdict)",
      "  }\n  PetscCall(verdict)", "disk.failure"),
+    ("a NaN that the ranks do not all see", "solvers/grid.c", "partial[k] = INFINITY;", ";", "grid.layout"),
     ("a stop while agents are sampled not heard", "solvers/particles.c",
      "    if (p->spec.go_on) PetscCall(p->spec.go_on(p->spec.go_on_context));\n", "", "checkpoint.early"),
     ("a stop while fields are tabulated not heard", "app/fields.c",
@@ -348,6 +349,7 @@ PLANTS = [
     ("USR1 not passed on to the run", "jobs/slurm.sh", 'kill -USR1 "$launcher" 2>/dev/null || true', "true", "slurm.early"),
     ("USR1 passed on before the run has begun", "jobs/slurm.sh", ' 2>/dev/null && ! has_begun; do', " && false; do",
      "slurm.early"),
+    ("USR1 in the first lines of a script ends it", "jobs/nashflow.sbatch", "trap 'usr1=yes' USR1", ": ", "slurm.early"),
     ("no requeue after USR1", "jobs/slurm.sh", 'scontrol requeue "$SLURM_JOB_ID" || ', "", "slurm.requeue"),
     ("a failed part does not end the chain", "jobs/chain.sh", "=afterok:", "=afterany:", "slurm.chain"),
     ("a flow's neighbours across the seam of a circle", "app/read_flow.c",

@@ -13,3 +13,5 @@ foreach(case launch wrong_mpi killed_rank requeue early walltime cancel gpu chai
   mfg_slurm_test(${case} 2)
 endforeach()
 mfg_slurm_test(sweep 1)
+mfg_slurm_test(lost_node 2)
+set_tests_properties(slurm.lost_node.cpu.np2 PROPERTIES LABELS "slurm;slow")

@@ -160,7 +160,7 @@ static void TestSum(void **state) {
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
   for (int dim = 1; dim <= 3; dim++) {
     MFGGrid grid;
-    double sum[] = {1, rank}, max[] = {rank, -rank};
+    double sum[] = {1, rank}, max[] = {rank, -rank}, bad[] = {rank ? rank : NAN};
     MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, dim, cells, lower, upper, faces, &grid));
     MFG_OK(MFGGridSum(&grid, 2, sum));
     MFG_OK(MFGGridMax(&grid, 2, max));
@@ -168,6 +168,8 @@ static void TestSum(void **state) {
     assert_true(sum[1] == (dim == 1 ? rank : size * (size - 1) / 2));
     assert_true(max[0] == (dim == 1 ? rank : size - 1));
     assert_true(max[1] == (dim == 1 ? -rank : 0));
+    MFG_OK(MFGGridMax(&grid, 1, bad));
+    if (dim > 1) assert_true(isinf(bad[0]));
     MFG_OK(MFGGridDestroy(&grid));
   }
 }

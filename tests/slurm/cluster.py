@@ -144,6 +144,23 @@ class Cluster:
             self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                                  env=self.environment))
 
+    def lose_node(self):
+        """All that runs on the node dies at once: the processes that know this cluster, but for the controller and
+        munge. The controller takes it for down, as it does by itself after some minutes; then it is back."""
+        mark, slurmd = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode(), self.daemons.pop()
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (process / "environ").read_bytes().split(b"\0") and \
+                        (process / "comm").read_text().strip() not in ("munged", "slurmctld", "slurmscriptd"):
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:
+                pass
+        slurmd.wait()
+        node = self.ask("sinfo", "-h", "-o", "%n").strip()
+        self.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost", check=True)
+        self.launch("slurmd", "-D")
+        self.ask("scontrol", "update", f"NodeName={node}", "State=RESUME", check=True)
+
     def stop(self):
         """Ends the jobs, then the daemons that this object started, and takes the directory away."""
         if len(self.daemons) == len(DAEMONS) and self.jobs:

@@ -130,6 +130,21 @@ def case_killed_rank(jobs):
     assert not any(os.path.exists(f"/proc/{pid}") for pid in ranks), "a rank is left"
 
 
+def case_lost_node(jobs):
+    """A node that dies and comes back: Slurm requeues the job, which takes over the lock, goes on from the last
+    checkpoint and ends with the bits of a run that nothing disturbed."""
+    sets = LONG + ("checkpoint.every_seconds=0.2",)
+    [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", sets=sets)
+    directory = jobs.work / "results/peer_1d"
+    until(lambda: len(list(directory.glob("checkpoint_*.h5"))) == 3, 30, "three checkpoints", jobs.tail)
+    jobs.cluster.lose_node()
+    assert (directory / "lock").exists() and status(directory)["status"] == "running", jobs.tail()
+    shown = jobs.wait(job, 240, "COMPLETED")
+    assert shown["ExitCode"] == "0:0" and int(shown["Restarts"]) >= 1, (shown, jobs.tail())
+    assert re.search(r"goes on from .*/checkpoint_", jobs.log()) and not (directory / "lock").exists(), jobs.tail()
+    same_bits(directory, jobs.run_alone(LONG))
+
+
 def case_requeue(jobs):
     """Slurm's USR1 before the limit of a minute: a checkpoint, a requeue, and the bits of a run that nobody stopped."""
     [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", "--time=1", "--signal=B:USR1@30", sets=LONG)
@@ -149,13 +164,21 @@ def case_requeue(jobs):
 
 
 def case_early(jobs):
-    """USR1 before the first step stops the run too, with exit code 85 where the job may not be requeued."""
+    """USR1 before the first step stops the run too, with exit code 85 where the job may not be requeued; also in the
+    first lines of the script."""
+    def ended(job):
+        shown = jobs.wait(job, 60, "FAILED")
+        assert shown["ExitCode"] == "85:0" and shown["Restarts"] == "0", (shown, jobs.tail())
+        assert "not requeued" in jobs.log() and status(jobs.work / "results/peer_1d")["status"] == "interrupted", jobs.tail()
     [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", sets=ENDLESS, NASHFLOW_MAX_REQUEUES="0")
     until(lambda: "part 1" in jobs.log(), 30, "the script starts the run", jobs.tail)
     jobs.send_usr1(job)
-    shown = jobs.wait(job, 60, "FAILED")
-    assert shown["ExitCode"] == "85:0" and shown["Restarts"] == "0", (shown, jobs.tail())
-    assert "not requeued" in jobs.log() and status(jobs.work / "results/peer_1d")["status"] == "interrupted", jobs.tail()
+    ended(job)
+    home = jobs.work / "home"
+    (home / "jobs").mkdir(parents=True)
+    (home / "jobs/slurm.sh").write_text(f"kill -USR1 $$\n. {SOURCE}/jobs/slurm.sh\n")
+    [job] = jobs.submit("nashflow.sbatch", "--ntasks=2", sets=ENDLESS, NASHFLOW_MAX_REQUEUES="0", NASHFLOW_HOME=home)
+    ended(job)
 
 
 def case_walltime(jobs):
