@@ -11,7 +11,7 @@
  * directly. All in single precision: it is a preconditioner.
  *
  * Everything lies in the memory of the matrix's backend, and a cycle is work of the backend alone:
- * on a device nothing is copied to the host, nothing waits, and from the third cycle on it is one
+ * on a device nothing is copied to the host, nothing waits, and from the second cycle on it is one
  * launch of a recording, where the ranks' carrier can be recorded. There a level takes six kernels,
  * those of at most 4096 cells one together (64^2: 1, 256^2: 13, 512^2: 19 on one rank), and the
  * exchange of ghosts its own where a level is divided. The bits are those of the CPU.

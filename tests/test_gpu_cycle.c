@@ -119,13 +119,13 @@ static void TestBitsOfTheCPU(void **state) {
   }
 }
 
-/* Six passes of each level above 4096 cells, and one kernel for all others: of 256^2 those of 256^2
- * and 128^2, on one rank. */
+/* Six passes of each level above 4096 cells, and one kernel for all others: of 192 x 128 those of
+ * 192 x 128 and 96 x 64, on one rank. */
 static void TestLaunches(void **state) {
   static const struct {
     int dim, cells[3], kernels;
   } grids[] = {
-      {2, {64, 64, 1}, 1}, {2, {128, 128, 1}, 7}, {2, {256, 256, 1}, 13}, {3, {32, 32, 32}, 7}};
+      {2, {64, 64, 1}, 1}, {2, {128, 128, 1}, 7}, {2, {192, 128, 1}, 13}, {3, {32, 32, 32}, 7}};
   const int walls[] = {0, 0, 0};
   const MFGBackend *cuda;
   PetscMPIInt size;

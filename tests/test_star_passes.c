@@ -381,10 +381,11 @@ static void CheckLast(const MFGStarOps *ops, const MFGStarStage *s, const MFGSta
   const MFGBlock *b = &next->level.block;
   const int n = (int)MFGBlockOwned(b);
   MFGStarStage *stage;
-  double *inverse, *x = NewField(n);
+  double *inverse, *x;
   int at[MFG_MAX_DIM];
   (void)s;
   if (n > MFG_STAR_DIRECT_CELLS) return;
+  x = NewField(n);
   const MFGStarStage h = FetchStage(next);
   const float *right = RightSide(b);
   MFG_OK(MFGMemoryAllocate(memory, n * n, sizeof *inverse, &inverse));
