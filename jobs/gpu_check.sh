@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All checks that need a GPU, in ten minutes, from a bundle: ./run gpu_check [FILE]
-# Tests on one and two ranks, cases on GPU and CPU, compute-sanitizer, times beside their targets. Everything goes
+# Tests on one and two ranks, cases on GPU and CPU, the value equation among them, compute-sanitizer, a profile where
+# nsys or ncu are, times beside their targets. About six minutes are predicted for an H100, none measured. All goes
 # to FILE (gpu_check.txt), which ends in a summary. Exit code 0 when nothing failed, 1 when something did, 16 when
 # the program finds no GPU. A missed target is reported and is no failure.
 #   NASHFLOW_CHECK_SECONDS=570   what does not fit is "not run"
@@ -67,15 +68,15 @@ part() {
   [ "$code" -eq 0 ]
 }
 
-# figure <what> <value> <unit> <target>
+# figure <what> <value> <unit> <at most>
 figure() {
   local verdict=missed
   if [ -z "$2" ]; then
-    figures+=("$1: no figure; target $4 $3")
+    figures+=("$1, at most $4 $3 | no figure | unknown")
     return
   fi
   ! awk -v a="$2" -v b="$4" 'BEGIN { exit !(a <= b) }' || verdict=met
-  figures+=("$1: $2 $3; target $4 $3 on an H200: $verdict")
+  figures+=("$1, at most $4 $3 | $2 $3 | $verdict")
 }
 
 # ---- what the parts do: called again as gpu_check.sh --PART, so that `timeout` has a command ----
@@ -91,16 +92,6 @@ facts() {
   nvcc --version 2>/dev/null | tail -n 2 || true
   "$run" "$program" --version
   "$run" bash -c 'echo "libraries: $LD_LIBRARY_PATH"'
-}
-
-# A copy of the program whose shipped cases ask for the GPU: `verify` and `bench` take no --backend.
-prepare() {
-  local case
-  mkdir -p "$work/cuda/bin" "$work/cuda/share/nashflow/input"
-  cp "$program" "$work/cuda/bin/nashflow"
-  for case in "$home"/input/*.yaml; do
-    { cat "$case" && printf '\nbackend: cuda\n'; } >"$work/cuda/share/nashflow/input/$(basename "$case")"
-  done
 }
 
 solve() { # <name> <ranks> <backend> <case> <options...>: the end of the output tells; 0 and 2 are results
@@ -149,6 +140,50 @@ value_on_gpu() {
   for dataset in /m /u; do
     "$run" h5diff -d 1e-5 "$work/cpu_value/result.h5" "$work/gpu_value/result.h5" "$dataset"
   done
+}
+
+# Seconds that the agents took in a solve.
+agents_seconds() { # <solve's arguments...>
+  solve "$@" >"$work/solve" || { cat "$work/solve" && return 1; }
+  awk '$1 == "agents" && NF == 3 { print $2 }' "$work/solve"
+}
+
+# Three outer iterations by each backend and by auto, of few agents, of many and of a crowd in 2D. Set-up is in it.
+backends() {
+  local size backend cells sets runs=0 cpu=0 cuda=0 seconds worst=0 first=''
+  for size in 1000 50000 1000000; do
+    sets=(reference_1d)
+    cells=$([ "$size" -lt 1000000 ] || echo '[256,256]')
+    [ -z "$cells" ] || sets=(torus_2d --set "domain.cells=$cells" --set time.steps=10 --set density.bandwidth=0.008)
+    for backend in cpu cuda auto; do
+      runs=$((runs + 1))
+      seconds=$(agents_seconds "run$runs" 1 "$backend" "${sets[@]}" --set "agents.count=$size" \
+        --set equilibrium.max_iterations=3 --set equilibrium.tolerance=1e-15)
+      echo "$size agents, $backend: $seconds s"
+      printf -v "$backend" '%s' "$seconds"
+    done
+    # shellcheck disable=SC2154
+    worst=$(awk -v w="$worst" -v a="$auto" -v c="$cpu" -v g="$cuda" \
+      'BEGIN { b = c < g ? c : g; r = (a + .005) / (b + .005); printf "%.2f", (r > w ? r : w) }')
+    [ "$size" -ne 50000 ] || first=$(awk -v c="$cpu" -v g="$cuda" 'BEGIN { printf "%.2f", g / (c + .005) }')
+  done
+  echo "three iterations of the reference, GPU over CPU: $first"
+  echo "auto over the best, at worst: $worst"
+}
+
+# Kernels by their time, where there is a profiler.
+profile() {
+  PATH=$PATH:/usr/local/cuda/bin
+  if command -v nsys >/dev/null; then
+    "$run" nsys profile --stats=true --force-overwrite=true -o "$work/profile" "$program" run \
+      "$home/input/reference_1d.yaml" --backend cuda --output "$work/profiled" --set equilibrium.max_iterations=3 || [ $? -eq 2 ]
+  elif command -v ncu >/dev/null; then
+    "$run" ncu --launch-count 20 "$program" run "$home/input/reference_1d.yaml" --backend cuda \
+      --output "$work/profiled" --set equilibrium.max_iterations=1 || [ $? -eq 2 ]
+  else
+    echo "neither nsys nor ncu on PATH"
+    exit 16
+  fi
 }
 
 # The small tests under one tool, for as long as there is time.
@@ -215,11 +250,20 @@ times() {
       "$(awk '$1 == "total" && NF == 2 { s = $2 } $1 == "output" { s0 = $2 } /^iterations=/ { split($0, a, "="); n = a[2] }
          END { if (n) printf "%.3f", 1e3 * (s - s0) / n }' "$work/out" "$work/outer/STATUS" 2>/dev/null)" ms 0.5
   fi
-  if part "bench sweep" 120 "$run" "$work/cuda/bin/nashflow" bench sweep; then
+  if part "bench sweep" 120 "$run" "$program" bench sweep --backend cuda; then
     figure "reference sweep, 50,000 agents, 50 steps, later calls" \
       "$(awk '/^reference_1d/ { here = 1 } here && $1 == "moments" && $2 == "1e-10" { print $7; exit }' "$work/out")" ms 0.1
   fi
-  part "bench kde" 60 "$run" "$work/cuda/bin/nashflow" bench kde || true
+  if part "backends" 60 "$self" --backends; then
+    figure "set-up repaid: three outer iterations with it, GPU over CPU" \
+      "$(sed -n 's/^three iterations.*: //p' "$work/out")" times 1
+    figure "auto over the best fixed choice, at worst" "$(sed -n 's/^auto over.*: //p' "$work/out")" times 1.1
+  fi
+  if part "problem P" 30 "$self" --solve peer 1 cpu peer_1d; then
+    figure "problem P, 50,000 agents, one core of this machine" \
+      "$(awk '$1 == "total" && NF == 2 { print $2 }' "$work/out")" s 1
+  fi
+  part "bench kde" 60 "$run" "$program" bench kde --backend cuda || true
   sweep_2d 1000000 512 0.05 40
   sweep_2d 10000000 512 0.35 60
   sweep_2d 100000000 1024 4 120
@@ -231,7 +275,11 @@ list() { # <what> <items...>
 
 summary() {
   printf '\n==== summary after %d s\n' "$SECONDS"
-  list figure "${figures[@]}"
+  printf 'target (on an H200) | measured | met\n'
+  [ ${#figures[@]} -eq 0 ] || printf '%s\n' "${figures[@]}"
+  printf '%s | not here: bench sweep, bench hjb; tests/bench/RESULTS.md |\n' \
+    "reference sweep and HJB sweep on a CPU" "2 ranks over 1 on a CPU" \
+    "memory of a rank, and of a GPU in set-up over steady: predicted before each run, not measured on a GPU"
   list passed "${passed[@]}"
   list 'not run' "${not_run[@]}"
   list FAILED "${failed[@]}"
@@ -256,26 +304,29 @@ main() {
     tell "no GPU: $(sed -n 's/^backend cuda: //p' "$work/devices")"
     exit 16
   fi
-  prepare
   part facts 30 "$self" --facts || true
   tests "tests, one rank" 180 '\.cuda\.np1$'
   part "bits for a given drift" 30 "$self" --given_drift || true
   part "bits of a whole solve in 1D" 30 "$self" --whole_solve || true
   part "value equation on the GPU in 2D" 40 "$self" --value_on_gpu || true
-  part "verify torus_1d" 60 "$run" "$work/cuda/bin/nashflow" verify torus_1d || true
-  part "verify lq_1d" 60 "$run" "$work/cuda/bin/nashflow" verify lq_1d || true
+  part "verify torus_1d" 60 "$run" "$program" verify torus_1d --backend cuda || true
+  part "verify noflux_2d" 60 "$run" "$program" verify noflux_2d --backend cuda || true
+  part "verify lq_1d" 60 "$run" "$program" verify lq_1d --backend cuda || true
   part "bits on two ranks" 30 "$self" --two_ranks || true
   tests "tests, several ranks" 60 '\.cuda\.np[2-9]$'
   times
   for tool in memcheck racecheck synccheck; do
     part "compute-sanitizer $tool" 60 "$self" --sanitize "$tool" 58 || true
   done
+  part "profile" 60 "$self" --profile || true
   summary | tee -a "$file"
   echo "$file"
   [ ${#failed[@]} -eq 0 ] || exit 1
 }
 
 case ${1:-} in
-  --facts | --given_drift | --two_ranks | --value_on_gpu | --whole_solve | --sanitize | --solve) "${1#--}" "${@:2}" ;;
+  --facts | --given_drift | --two_ranks | --value_on_gpu | --whole_solve | --backends | --profile | --sanitize | --solve)
+    "${1#--}" "${@:2}"
+    ;;
   *) main "$@" ;;
 esac

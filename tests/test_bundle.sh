@@ -69,15 +69,19 @@ check() { # <what> <exit code> <line of the summary> <environment...>
 gpu_check() {
   fake_gpu
   check "without a GPU" 16 '^no GPU: ' CUDA_VISIBLE_DEVICES=
-  check "all well" 0 '^3 passed, 0 failed, 0 not run' \
-    "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^(facts|bits of a whole|outer)'
-  grep -qE '^figure: reference outer iteration.*: [0-9.]+ ms; target 0.5 ms' "$tmp/check.txt" \
+  check "all well" 0 '^4 passed, 0 failed, 0 not run' \
+    "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^(facts|bits of a whole|outer|backends)'
+  grep -qE '^auto over the best fixed choice, at worst, at most 1.1 times \| [0-9.]+ times \| (met|missed)$' \
+    "$tmp/check.txt" || die "no figure of auto: $(cat "$tmp/check.txt")"
+  grep -qE '^reference outer iteration.*, at most 0.5 ms \| [0-9.]+ ms \| (met|missed)$' "$tmp/check.txt" \
     || die "no time of an iteration: $(cat "$tmp/check.txt")"
   check "a run that fails" 1 '^FAILED: outer iteration: exit code' \
     "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^outer' FAKE_FAIL=1
-  ! grep -q '^figure' "$tmp/check.txt" || die "a time of a run that did not end: $(cat "$tmp/check.txt")"
+  ! grep -q '^reference outer.* ms |' "$tmp/check.txt" || die "a time of a run that did not end: $(cat "$tmp/check.txt")"
   check "other agents" 1 '^FAILED: bits for a given drift: exit code 1' \
     "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=given drift' FAKE_SEED=2
+  check "on the host stand-in" 0 '^3 passed, 0 failed, 0 not run' "NASHFLOW_PROGRAM=$build/tests/gpu_on_host/nashflow_on_host" \
+    'NASHFLOW_CHECK_PARTS=^(facts|bits for a given|bits on two)'
   check "no time" 0 '^not run: bits for a given drift: no time left' \
     "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=given drift' NASHFLOW_CHECK_SECONDS=1
 }
