@@ -22,7 +22,7 @@ typedef struct {
   MFGDecomposition decomposition;
   int steps;
   double push;   /* added to the drift: cells in a step */
-  double broken; /* a number of the drift */
+  double broken; /* added everywhere, so that every rank meets it */
   double *M;
   MFGSampleStatistics statistics[STEPS_MOST + 1];
 } Case;
@@ -32,9 +32,8 @@ static PetscErrorCode Drift(void *context, int begin, int end, double *drift) {
   const MFGBlock *b = &c->grid.block;
   const int64_t owned = MFGBlockOwned(b), n = (end - begin) * b->dim * owned;
   for (int64_t i = 0; i < n; i++)
-    drift[i] =
-        (0.6 * (double)(i % owned % 5) - 1.2 + c->push) * b->spacing[i / owned % b->dim] / DT;
-  drift[n / 2] += c->broken;
+    drift[i] = c->broken + (0.6 * (double)(i % owned % 5) - 1.2 + c->push) *
+                               b->spacing[i / owned % b->dim] / DT;
   return PETSC_SUCCESS;
 }
 
