@@ -46,20 +46,27 @@ static PetscErrorCode Wish(MPI_Comm comm, size_t size, char wish[]) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The device, or why the value equation has to stay on the host: NULL and *why. */
+/* Why this value equation is one of the host whatever is asked for, or NULL. */
+static PetscErrorCode WhyOnHost(const MFGProblem *p, const char **why) {
+  char matrix[32] = "star";
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscOptionsGetString(NULL, "hjb_", "-mat_type", matrix, sizeof matrix, NULL));
+  *why =
+      p->grid.block.dim == 1 ? "in one dimension it is an elimination, which a GPU would slow down"
+      : strcmp(matrix, "star") ? "-hjb_mat_type asks for an assembled matrix, which is the host's"
+                               : NULL;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The device, or NULL and *why there is none for the value equation. */
 static PetscErrorCode Candidate(const MFGProblem *p, PetscBool asked, const MFGBackend **cuda,
                                 const char **why) {
   PetscFunctionBeginUser;
-  *why = NULL;
-  *cuda = NULL;
-  if (p->grid.block.dim == 1) {
-    *why = "in one dimension it is an elimination, which a GPU would slow down";
-  } else {
-    PetscCall(MFGBackendFind(p->grid.world, cuda, why));
-    if (*cuda && !(*cuda)->vectors && !asked) {
-      *cuda = NULL;
-      *why = "this PETSc has no vectors on a GPU; build it with CUDA (jobs/install-deps.sh)";
-    }
+  PetscCall(MFGBackendFind(p->grid.world, cuda, why));
+  if (*cuda && !(*cuda)->vectors && !asked) {
+    *cuda = NULL;
+    *why = "this PETSc has no vectors on a GPU; build it with CUDA (jobs/install-deps.sh)";
   }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -93,7 +100,7 @@ static PetscErrorCode Take(MFGProblem *p, const MFGBackend *cuda, PetscBool aske
 }
 
 PetscErrorCode MFGProblemChooseValue(MFGProblem *p) {
-  const MFGBackend *host = MFGBackendOnHost(p->backend), *cuda;
+  const MFGBackend *host = MFGBackendOnHost(p->backend), *cuda = NULL;
   const PetscBool on_host = (PetscBool)!strcmp(p->config->backend, "cpu");
   char wish[16], reason[80];
   const char *why;
@@ -104,9 +111,12 @@ PetscErrorCode MFGProblemChooseValue(MFGProblem *p) {
   PetscCall(Wish(p->grid.world, sizeof wish, wish));
   const PetscBool asked = (PetscBool)!strcmp(wish, "cuda");
   if (!strcmp(wish, "cpu") || (on_host && !asked)) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(Candidate(p, asked, &cuda, &why));
-  PetscCheck(cuda || !asked || p->grid.block.dim == 1, p->grid.world, PETSC_ERR_SUP,
-             "-hjb_backend cuda: there is no backend cuda here: %s", why);
+  PetscCall(WhyOnHost(p, &why));
+  if (!why) {
+    PetscCall(Candidate(p, asked, &cuda, &why));
+    PetscCheck(cuda || !asked, p->grid.world, PETSC_ERR_SUP,
+               "-hjb_backend cuda: there is no backend cuda here: %s", why);
+  }
   if (asked && cuda) {
     PetscCall(Take(p, cuda, PETSC_TRUE, "-hjb_backend"));
     PetscFunctionReturn(PETSC_SUCCESS);
