@@ -338,10 +338,6 @@ PLANTS = [
     ("a NaN that the ranks do not all see", "solvers/grid.c", "partial[k] = INFINITY;", ";", "grid.layout"),
     ("a stop while agents are sampled not heard", "solvers/particles.c",
      "    if (p->spec.go_on) PetscCall(p->spec.go_on(p->spec.go_on_context));\n", "", "checkpoint.early"),
-    ("a stop while fields are tabulated not heard", "app/fields.c",
-     "      PetscCall(MFGWatchSetup(watch));\n", "", "checkpoint.early"),
-    ("a stop while a flow is read not heard", "app/read_flow.c",
-     "    PetscCall(MFGWatchSetup(watch));\n", "", "checkpoint.early"),
 
     ("a lost rank does not end the job", "jobs/nashflow.sbatch", "--kill-on-bad-exit=1 ", "", "slurm.killed_rank"),
     ("requeue after TERM", "jobs/slurm.sh", "for_time && [ -z \"$term\" ]", '[ -n "$usr1$term" ]', "slurm.cancel"),
