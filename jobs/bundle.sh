@@ -129,7 +129,7 @@ check() { # <directory>
       say "${file#"$directory"/} needs $name, which is not in the bundle"
       missing=1
     done < <(needed "$file" | outside)
-    if LC_ALL=C readelf -d "$file" | grep -qE '\((RPATH|RUNPATH)\)'; then
+    if LC_ALL=C readelf -d "$file" | grep -E '\((RPATH|RUNPATH)\)' >/dev/null; then
       say "${file#"$directory"/} has a search path of the machine where it was built"
       missing=1
     fi

@@ -300,7 +300,7 @@ main() {
     tee -a "$file" <"$work/devices"
     exit 1
   fi
-  if ! sed -n '/^backend cuda: /,$p' "$work/devices" | grep -q '^  dimensions'; then
+  if ! sed -n '/^backend cuda: /,$p' "$work/devices" | grep '^  dimensions' >/dev/null; then
     tell "no GPU: $(sed -n 's/^backend cuda: //p' "$work/devices")"
     exit 16
   fi

@@ -32,7 +32,7 @@ die() {
 # ---- the PETSc that is there ----
 
 libraries_resolve() { # a PETSc prefix
-  ! ldd "$1/lib/libpetsc.so" 2>&1 | grep -qE 'not found|No such file'
+  ! ldd "$1/lib/libpetsc.so" 2>&1 | grep -E 'not found|No such file' >/dev/null
 }
 
 why_unusable() { # a PETSc prefix; prints a reason, or nothing

@@ -166,6 +166,9 @@ def check_shell(root):
             breaches.append(f"{name}:1: no 'set -euo pipefail'")
         if not os.access(os.path.join(root, name), os.X_OK):
             breaches.append(f"{name}:1: not executable")
+        if "pipefail" in text:
+            # grep -q leaves at the first match; what writes to it can then die of SIGPIPE, and the pipe has failed.
+            breaches += search(root, r"(?<!\|)\|\s*grep (-\w+ )*-\w*q\w*", [name], "a pipe that can fail because of a match")
     return breaches
 
 

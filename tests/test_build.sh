@@ -22,8 +22,8 @@ refused() { # <part of the message> [cmake options]
   shift
   if configure "$@"; then die "configured, but should say: $message"; fi
   # CMake wraps its messages: compare without line ends.
-  tr -s ' \n' '  ' <"$tmp/log" | grep -qF -- "$message" || { cat "$tmp/log"; die "failed, but does not say: $message"; }
-  tr -s ' \n' '  ' <"$tmp/log" | grep -qE 'jobs/install-deps.sh' || die "no remedy beside: $message"
+  tr -s ' \n' '  ' <"$tmp/log" | grep -F -- "$message" >/dev/null || { cat "$tmp/log"; die "failed, but does not say: $message"; }
+  tr -s ' \n' '  ' <"$tmp/log" | grep -E 'jobs/install-deps.sh' >/dev/null || die "no remedy beside: $message"
 }
 
 hdf5_stub() { # <cflags> <libs>: a pkg-config file that comes before the real one

@@ -32,6 +32,8 @@ PLANTED = [
     ("words", "app/a.c", "/* TO" + "DO: later */\n", "open end"),
     ("shell", "jobs/a.sh", "#!/usr/bin/env bash\nset -euo pipefail\nif true; then\n", "syntax error"),
     ("shell", "jobs/a.sh", "#!/usr/bin/env bash\necho\n", "no 'set -euo pipefail'"),
+    ("shell", "jobs/a.sh", "#!/usr/bin/env bash\nset -euo pipefail\nls | grep -E -qw a\n", "because of a match"),
+    ("shell", "jobs/a.sh", "#!/usr/bin/env bash\nset -euo pipefail\ntrue || grep -q a b\n", None),
     ("python", "postprocess/a.py", "def f(:\n", "a.py:1"),
     ("readme", "README.md", "see `solvers/absent.h`\n", "no solvers/absent.h"),
     ("readme", "README.md", "cmake --preset fast\n", "no preset fast"),
