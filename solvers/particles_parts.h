@@ -54,3 +54,34 @@ static inline int64_t MFGProportion(int64_t a, int64_t b, int64_t c) {
 
 /* The agents that this rank has now. */
 MFGAgentRange MFGParticlesHere(MFGParticles p);
+
+/* One sweep: what its chunks share. */
+typedef struct {
+  MFGParticles particles;
+  MFGDensityPlan plan;
+  MFGDriftFunction drift;
+  void *context;
+  MFGScan scan;
+  int sort_every;                  /* steps; 0: never */
+  int chunk;                       /* steps */
+  int halo[MFG_MAX_DIM];           /* cells that the moments of a box reach beyond it; domain */
+  MFGExtent extent;                /* of the moments of a level */
+  int64_t field;                   /* integers of one level's moments */
+  double *M;                       /* borrowed */
+  MFGSampleStatistics *statistics; /* borrowed */
+} MFGAgentSweep;
+
+/* Room for recordings of so many chunks; those there were are forgotten where the number changes.
+ */
+PetscErrorCode MFGParticlesReserveChunks(MFGParticles p, int chunks);
+/* All agents to where they start. */
+PetscErrorCode MFGParticlesRewind(MFGParticles p);
+
+/* Collective. Statistics of `count` levels whose local moments, of `field` integers each, lie one
+ * after the other, from the marginals of all boxes. */
+PetscErrorCode MFGParticlesStatistics(MFGParticles p, const MFGMomentShape *shape,
+                                      const MFGExtent *extent, int count, int64_t field,
+                                      const int64_t *moments, MFGSampleStatistics *statistics);
+/* Collective. Densities and statistics of levels first .. first + count - 1, whose local moments
+ * lie one after the other. */
+PetscErrorCode MFGParticlesEvaluate(MFGAgentSweep *s, int first, int count, int64_t *moments);
