@@ -292,39 +292,37 @@ PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const MFGBlock
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The id of every agent, rank after rank, [agents]: a permutation of 0 .. agents - 1. */
+/* The id of every agent, rank after rank, [agents]. *wrong: the place of the first that is none of
+ * 0 .. agents - 1 or was there before, or `agents`. */
 static PetscErrorCode GatherIds(MFGDensityPlan plan, const MFGAgentRange *agents,
-                                const PetscMPIInt counts[], const PetscMPIInt starts[],
-                                int64_t *id) {
-  const MPI_Comm world = plan->grid->world;
-  int64_t *mine;
+                                const PetscMPIInt counts[], const PetscMPIInt starts[], int64_t *id,
+                                int64_t *wrong) {
+  int64_t *mine, i;
   PetscBool *seen;
 
   PetscFunctionBeginUser;
   PetscCall(PetscMalloc1(agents->count, &mine));
   PetscCall(PetscCalloc1(plan->agents, &seen));
-  for (int64_t i = 0; i < agents->count; i++) mine[i] = MFGAgentId(agents, i);
+  for (i = 0; i < agents->count; i++) mine[i] = MFGAgentId(agents, i);
   PetscCallMPI(MPI_Allgatherv(mine, (PetscMPIInt)agents->count, MPI_INT64_T, id, counts, starts,
-                              MPI_INT64_T, world));
-  for (int64_t i = 0; i < plan->agents; i++) {
-    PetscCheck(id[i] >= 0 && id[i] < plan->agents, world, PETSC_ERR_ARG_OUTOFRANGE,
-               "agent %lld is none of the %lld of the plan", (long long)id[i],
-               (long long)plan->agents);
-    PetscCheck(!seen[id[i]], world, PETSC_ERR_ARG_INCOMP, "agent %lld is there twice",
-               (long long)id[i]);
+                              MPI_INT64_T, plan->grid->world));
+  for (i = 0; i < plan->agents; i++) {
+    if (id[i] < 0 || id[i] >= plan->agents || seen[id[i]]) break;
     seen[id[i]] = PETSC_TRUE;
   }
+  *wrong = i;
   PetscCall(PetscFree(mine));
   PetscCall(PetscFree(seen));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Positions of all ranks on all ranks, position[axis][id]. */
+/* Positions of all ranks on all ranks, position[axis][id], the caller's. Of ids that are no
+ * permutation nothing is left behind. */
 static PetscErrorCode GatherPositions(MFGDensityPlan plan, const MFGAgentRange *agents,
                                       double *position[]) {
   const MPI_Comm world = plan->grid->world;
   PetscMPIInt size, total, mine, *counts, *starts;
-  int64_t *id;
+  int64_t *id, wrong, stranger = 0;
   double *buffer, *own;
 
   PetscFunctionBeginUser;
@@ -334,14 +332,19 @@ static PetscErrorCode GatherPositions(MFGDensityPlan plan, const MFGAgentRange *
   PetscCall(PetscMalloc5(size, &counts, size, &starts, total, &id, total, &buffer, mine, &own));
   PetscCallMPI(MPI_Allgather(&mine, 1, MPI_INT, counts, 1, MPI_INT, world));
   for (PetscMPIInt r = 0, sum = 0; r < size; sum += counts[r++]) starts[r] = sum;
-  PetscCall(GatherIds(plan, agents, counts, starts, id));
-  for (int k = 0; k < plan->grid->block.dim; k++) {
+  PetscCall(GatherIds(plan, agents, counts, starts, id, &wrong));
+  for (int k = 0; k < plan->grid->block.dim && wrong == total; k++) {
     const MFGAxis axis = MFGAxisOf(&plan->grid->block, k);
     for (PetscMPIInt i = 0; i < mine; i++) own[i] = MFGAgentPosition(agents, &axis, k, i);
     PetscCallMPI(MPI_Allgatherv(own, mine, MPI_DOUBLE, buffer, counts, starts, MPI_DOUBLE, world));
+    PetscCall(PetscMalloc1(total, &position[k]));
     for (PetscMPIInt i = 0; i < total; i++) position[k][id[i]] = buffer[i];
   }
+  if (wrong < total) stranger = id[wrong];
   PetscCall(PetscFree5(counts, starts, id, buffer, own));
+  PetscCheck(wrong == total, world, PETSC_ERR_ARG_INCOMP,
+             "agent %lld is there twice, or is none of the %lld of the plan", (long long)stranger,
+             (long long)total);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -361,7 +364,6 @@ PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRa
   PetscCheck(total == plan->agents, plan->grid->world, PETSC_ERR_ARG_SIZ,
              "the plan is for %lld agents, the ranks hold %lld", (long long)plan->agents,
              (long long)total);
-  for (int k = 0; k < b->dim; k++) PetscCall(PetscMalloc1(total, &position[k]));
   PetscCall(GatherPositions(plan, agents, position));
   for (int k = 0; k < b->dim; k++) {
     int64_t room = 0;

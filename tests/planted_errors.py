@@ -17,10 +17,10 @@ import tempfile
 import time
 import xml.etree.ElementTree
 
-TESTS = (r"^(anderson\.linear|coupling\.cost|hjb\.(scheme|sweep)|kde\.(accuracy|statistics)"
+TESTS = (r"^(anderson\.linear|coupling\.cost|hjb\.(scheme|sweep)|kde\.(accuracy|bits|statistics)"
          r"|particles\.(point|physics|sweep)|random\.(normal|philox)|verification\.(scheme|lq_1d)"
          r"|run\.(discrete_equations|given_drift|step_length|torus_residual|ranks_2d))\.cpu\.np[12]$")
-TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_sweep test_kde_accuracy "
+TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_sweep test_kde_accuracy test_kde_bits "
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
            "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
            "test_multigrid_operator_standin test_star_passes test_star_passes_standin test_gpu_cycle "
