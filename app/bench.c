@@ -28,6 +28,8 @@ PetscErrorCode MFGBenchTimeWork(MPI_Comm comm, MFGBenchWork work, void *context,
 
   PetscFunctionBeginUser;
   PetscCall(TimeOnce(comm, work, context, &timing->first));
+  timing->later = timing->first;
+  if (timing->first > MFG_BENCH_PATIENCE) PetscFunctionReturn(PETSC_SUCCESS);
   for (int i = 0; i < MFG_BENCH_LATER_CALLS; i++)
     PetscCall(TimeOnce(comm, work, context, &later[i]));
   qsort(later, MFG_BENCH_LATER_CALLS, sizeof *later, CompareSeconds);
@@ -58,165 +60,6 @@ PetscErrorCode MFGBenchCaseDestroy(MFGBenchCase *c) {
   PetscFunctionBeginUser;
   PetscCall(MFGProblemDestroy(&c->problem));
   PetscCall(MFGConfigDestroy(&c->config));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* A backward sweep with the density of m0 at all levels. */
-typedef struct {
-  const MFGProblem *problem;
-  MFGHJB hjb;
-  double *m, *terminal, *U;
-  PetscBool warm;
-  MFGHJBStats stats;
-} Backward;
-
-static PetscErrorCode BackwardSource(void *context, int level, double *source) {
-  const Backward *b = (Backward *)context;
-  const MFGProblem *p = b->problem;
-
-  PetscFunctionBeginUser;
-  PetscCall(MFGCostEvaluate(&p->grid, MFGBackendOnHost(p->backend), &p->spec.running, level, b->m,
-                            source));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode BackwardWork(void *context) {
-  Backward *b = (Backward *)context;
-
-  PetscFunctionBeginUser;
-  PetscCall(MFGHJBSweep(b->hjb, BackwardSource, b, b->terminal, b->warm, 1e-8, b->U, &b->stats));
-  PetscCheck(b->stats.reason >= 0, b->problem->grid.world, PETSC_ERR_NOT_CONVERGED, "%s",
-             b->stats.message);
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* A case solved by multigrid cycles, or directly; and before that by the plain set-up. */
-typedef struct {
-  const char *label, *name, *sets[5];
-  PetscBool plain, cycles;
-} BackwardCase;
-
-/* Times the sweep with the options in force: one call, or a first and later ones. */
-static PetscErrorCode TimeBackward(MPI_Comm comm, const MFGProblem *p, PetscBool once, Backward *b,
-                                   MFGBenchTiming *timing) {
-  const MFGEquilibriumSpec *s = &p->spec;
-  const MFGHJBSpec spec = {.dt = s->horizon / s->steps,
-                           .nu = s->nu,
-                           .steps = s->steps,
-                           .hamiltonian = s->hamiltonian,
-                           .drift_levels = s->drift_levels,
-                           .drift = s->drift};
-
-  PetscFunctionBeginUser;
-  PetscCall(MFGHJBCreate(&p->grid, MFGBackendOnHost(p->backend), &spec, &b->hjb));
-  if (once) {
-    PetscCall(TimeOnce(comm, BackwardWork, b, &timing->first));
-    timing->later = timing->first;
-  } else {
-    PetscCall(MFGBenchTimeWork(comm, BackwardWork, b, timing));
-  }
-  PetscCall(MFGHJBDestroy(&b->hjb));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode PrintBackward(MPI_Comm comm, const BackwardCase *row, const char *solver,
-                                    const Backward *b, const MFGBenchTiming *t, double plain) {
-  const MFGProblem *p = b->problem;
-  const int steps = p->spec.steps;
-  char ratio[32] = "-", cells[64];
-
-  PetscFunctionBeginUser;
-  if (plain > 0) snprintf(ratio, sizeof ratio, "%.1f", plain / t->later);
-  MFGCellsText(p->grid.block.dim, p->grid.block.cells, sizeof cells, cells);
-  PetscCall(MFGSay(comm, "  %-16s %-15s %-9s %9.1f %9.1f %13.3f %10.2f %10.1f %11s\n", row->label,
-                   cells, solver, 1e3 * t->first, 1e3 * t->later,
-                   1e6 * t->later / ((double)MFGBlockCells(&p->grid.block) * steps),
-                   (double)b->stats.newton / steps, (double)b->stats.krylov / steps, ratio));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode BenchHJBCase(MPI_Comm comm, const char *backend, const BackwardCase *row) {
-  MFGBenchCase c;
-  Backward b = {0};
-  MFGBenchTiming plain = {0}, timing;
-  int count = 0;
-
-  PetscFunctionBeginUser;
-  while (row->sets[count]) count++;
-  PetscCall(MFGBenchCaseCreate(comm, backend, row->name, count, row->sets, &c));
-  const MFGEquilibriumSpec *s = &c.problem.spec;
-  const int64_t owned = MFGBlockOwned(&c.problem.grid.block);
-  const PetscBool large = (PetscBool)(MFGBlockCells(&c.problem.grid.block) > 100000);
-  b.problem = &c.problem;
-  PetscCall(PetscMalloc3(owned, &b.m, owned, &b.terminal, (s->steps + 1) * owned, &b.U));
-  PetscCall(MFGGridRestrict(&c.problem.grid, 1, c.problem.initial_density, b.m));
-  PetscCall(MFGCostEvaluate(&c.problem.grid, MFGBackendOnHost(c.problem.backend), &s->terminal, 0,
-                            b.m, b.terminal));
-  if (row->plain && row->cycles) {
-    PetscCall(PetscOptionsSetValue(NULL, "-hjb_mat_type", "aij"));
-    PetscCall(TimeBackward(comm, &c.problem, large, &b, &plain));
-    PetscCall(PetscOptionsClearValue(NULL, "-hjb_mat_type"));
-    PetscCall(PrintBackward(comm, row, "plain", &b, &plain, 0));
-  }
-  PetscCall(TimeBackward(comm, &c.problem, PETSC_FALSE, &b, &timing));
-  PetscCall(
-      PrintBackward(comm, row, row->cycles ? "multigrid" : "direct", &b, &timing, plain.later));
-  PetscCall(PetscFree3(b.m, b.terminal, b.U));
-  PetscCall(MFGBenchCaseDestroy(&c));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-static PetscErrorCode BenchHJB(MPI_Comm comm, const char *backend) {
-  static const BackwardCase cases[] = {
-      {"reference_1d", "reference_1d", {"domain.cells=[100]", "time.steps=50"}, 0, 0},
-      {"reference_1d", "reference_1d", {"domain.cells=[1000]", "time.steps=50"}, 0, 0},
-      {"torus_2d", "torus_2d", {"domain.cells=[64,64]", "time.steps=100"}, 1, 1},
-      {"torus_2d", "torus_2d", {"domain.cells=[128,128]", "time.steps=100"}, 1, 1},
-      {"torus_2d", "torus_2d", {"domain.cells=[256,256]", "time.steps=100"}, 1, 1},
-      {"torus_2d, T .1",
-       "torus_2d",
-       {"domain.cells=[64,64]", "time.steps=10", "time.horizon=0.1"},
-       0,
-       1},
-      {"torus_2d, T .1",
-       "torus_2d",
-       {"domain.cells=[128,128]", "time.steps=10", "time.horizon=0.1"},
-       0,
-       1},
-      {"torus_2d, T .1",
-       "torus_2d",
-       {"domain.cells=[256,256]", "time.steps=10", "time.horizon=0.1"},
-       0,
-       1},
-      {"torus_2d, T .1",
-       "torus_2d",
-       {"domain.cells=[512,512]", "time.steps=10", "time.horizon=0.1"},
-       1,
-       1},
-      {"torus_2d, T .1",
-       "torus_2d",
-       {"domain.cells=[1024,1024]", "time.steps=10", "time.horizon=0.1"},
-       0,
-       1},
-      {"10 dt", "torus_2d", {"domain.cells=[256,256]", "time.steps=10"}, 1, 1},
-      {"sigma .1",
-       "torus_2d",
-       {"domain.cells=[256,256]", "time.steps=20", "time.horizon=0.2", "dynamics.sigma=0.1"},
-       1,
-       1},
-      {"cells 1:10", "torus_2d", {"domain.cells=[512,51]", "time.steps=100"}, 1, 1},
-      {"torus_3d", "torus_3d", {"domain.cells=[32,32,32]", "time.steps=20"}, 1, 1},
-      {"torus_3d", "torus_3d", {"domain.cells=[64,64,64]", "time.steps=20"}, 1, 1},
-  };
-
-  PetscFunctionBeginUser;
-  PetscCall(MFGSay(comm,
-                   "HJB sweep from a cold start, tolerance 1e-8: plain is BiCGStab with Jacobi on "
-                   "an assembled matrix, multigrid one cycle per Newton step\n"
-                   "  case             grid            solver     first ms  later ms us/cell-level"
-                   "  Newton/lv  Krylov/lv  plain/this\n"));
-  for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(cases); i++)
-    PetscCall(BenchHJBCase(comm, backend, &cases[i]));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -280,7 +123,7 @@ static PetscErrorCode BenchCouplings(MPI_Comm comm, const char *backend) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode BenchSolve(MPI_Comm comm, const char *backend) {
+static PetscErrorCode BenchSolve(MPI_Comm comm, const MFGCommandLine *line) {
   const char *names[] = {"peer_1d", "reference_1d", "torus_1d", "lq_mean_field_1d"};
   MFGBenchCase c;
   MFGBenchTiming timing;
@@ -289,24 +132,25 @@ static PetscErrorCode BenchSolve(MPI_Comm comm, const char *backend) {
   PetscCall(MFGSay(comm, "Whole solves\n  case                first s   later s  outcome\n"));
   for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(names); i++) {
     Solve s;
-    PetscCall(MFGBenchCaseCreate(comm, backend, names[i], 0, NULL, &c));
+    PetscCall(MFGBenchCaseCreate(comm, line->backend, names[i], 0, NULL, &c));
     s.problem = &c.problem;
     PetscCall(MFGBenchTimeWork(comm, SolveWork, &s, &timing));
     PetscCall(MFGSay(comm, "  %-17s %9.3f %9.3f  %s\n", names[i], timing.first, timing.later,
                      s.outcome.message));
     PetscCall(MFGBenchCaseDestroy(&c));
   }
-  PetscCall(BenchCouplings(comm, backend));
+  PetscCall(BenchCouplings(comm, line->backend));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGBench(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *exit_code) {
   static const struct {
     const char *name;
-    PetscErrorCode (*bench)(MPI_Comm, const char *backend);
+    PetscErrorCode (*bench)(MPI_Comm, const MFGCommandLine *);
   } benches[] = {
-      {"kde", MFGBenchKDE}, {"sweep", MFGBenchSweep}, {"hjb", BenchHJB}, {"solve", BenchSolve}};
-  const char *name = cli->backend ? cli->backend : "auto", *why;
+      {"kde", MFGBenchKDE}, {"sweep", MFGBenchSweep}, {"hjb", MFGBenchHJB}, {"solve", BenchSolve}};
+  MFGCommandLine line = *cli;
+  const char *name = line.backend = cli->backend ? cli->backend : "auto", *why;
   const MFGBackend *backend, *other = NULL;
   PetscMPIInt size;
 
@@ -325,7 +169,7 @@ PetscErrorCode MFGBench(MPI_Comm comm, const MFGCommandLine *cli, MFGExitCode *e
       if (!strcmp(cli->names[k], benches[i].name)) wanted = PETSC_TRUE;
     if (wanted) {
       PetscCall(MFGSay(comm, "\n"));
-      PetscCall(benches[i].bench(comm, name));
+      PetscCall(benches[i].bench(comm, &line));
     }
   }
   PetscFunctionReturn(PETSC_SUCCESS);

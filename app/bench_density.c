@@ -275,7 +275,7 @@ static PetscErrorCode PrintChoices(MPI_Comm comm, int count, const Trial trials[
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGBenchSweep(MPI_Comm comm, const char *backend) {
+PetscErrorCode MFGBenchSweep(MPI_Comm comm, const MFGCommandLine *line) {
   /* The divisions are set below. In 3D long in x: half of it is wider than the kernel reaches at
    * the tightest tolerance. */
   static const char *const sets[] = {"parallel.decomposition=replicated", "time.steps=10",
@@ -291,7 +291,7 @@ PetscErrorCode MFGBenchSweep(MPI_Comm comm, const char *backend) {
   /* Both divisions take twice the time: the tightest tolerance only on one rank. */
   const int count = size > 1 ? TOLERANCES - 1 : TOLERANCES;
   for (int i = 0; i < 3; i++)
-    PetscCall(BenchSweepCase(comm, backend, &cases[i], count, trials + i * count));
+    PetscCall(BenchSweepCase(comm, line->backend, &cases[i], count, trials + i * count));
   if (size > 1) PetscCall(PrintChoices(comm, 3 * count, trials));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -455,12 +455,12 @@ static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *backend, const cha
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGBenchKDE(MPI_Comm comm, const char *backend) {
+PetscErrorCode MFGBenchKDE(MPI_Comm comm, const MFGCommandLine *line) {
   const char *one[] = {"time.steps=1"};
   const char *two[] = {"time.steps=1", "agents.count=20000", "domain.cells=[64,64]"};
 
   PetscFunctionBeginUser;
-  PetscCall(BenchKDECase(comm, backend, "reference_1d", 1, one));
-  PetscCall(BenchKDECase(comm, backend, "crowd_2d", 3, two));
+  PetscCall(BenchKDECase(comm, line->backend, "reference_1d", 1, one));
+  PetscCall(BenchKDECase(comm, line->backend, "crowd_2d", 3, two));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -36,9 +36,11 @@ void MFGCommandLineHelp(FILE *stream) {
       "  nashflow verify [CASE]...  exact cases: errors, orders, bounds\n"
       "      --backend B            as for run\n"
       "      --resolutions N        only the N coarsest grids of each case\n"
-      "  nashflow bench [kde|sweep|hjb|solve]... [--backend B]\n"
+      "  nashflow bench [kde|sweep|hjb|solve]... [--backend B] [--resolutions N]\n"
       "                             times; of kde and sweep also what the model predicts (hjb and\n"
-      "                             solve: their iterations are known only afterwards)\n"
+      "                             solve: their iterations are known only afterwards); of hjb\n"
+      "                             only grids of at most 64 x 64 cells, times 4 for each N over "
+      "1\n"
       "  nashflow devices           backends, what they do per second here, which division of\n"
       "                             the agents is predicted to be faster\n"
       "  nashflow help [parameters|PATH]\n"
@@ -163,8 +165,8 @@ static int TakeOption(MFGCommandLine *line, const char *flag, const char *value)
 
 /* The command a flag belongs to, where it is not this one; NULL where it is. */
 static const char *BelongsTo(const char *flag, MFGCommand command) {
-  if (!strcmp(flag, "--resolutions")) return command == MFG_COMMAND_VERIFY ? NULL : "verify";
   const bool other = command == MFG_COMMAND_VERIFY || command == MFG_COMMAND_BENCH;
+  if (!strcmp(flag, "--resolutions")) return other ? NULL : "verify";
   return command == MFG_COMMAND_RUN || (other && !strcmp(flag, "--backend")) ? NULL : "run";
 }
 

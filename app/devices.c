@@ -3,13 +3,10 @@
 #include "app/progress.h"
 #include "app/run.h"
 #include "solvers/decomposition.h"
-#include "solvers/hjb.h"
 
 #define TOLERANCE 1e-6 /* the default of density.tolerance */
 #define BANDWIDTH 2.   /* of the kernel, in cells */
 #define STEPS 100
-#define HJB_STEPS 5
-#define HJB_CALLS 4
 
 static const int cells_along[MFG_MAX_DIM] = {1000, 128, 32};
 
@@ -34,49 +31,26 @@ static MFGSweepLayout Layout(int dim, int along, int64_t agents, int ranks) {
   return l;
 }
 
-static PetscErrorCode NoSource(void *context, int level, double *source) {
-  (void)level;
-  PetscFunctionBeginUser;
-  PetscCall(PetscArrayzero(source, MFGBlockOwned((const MFGBlock *)context)));
-  PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* Cells times levels per second of a cold backward sweep from a wave, all ranks together. */
-static PetscErrorCode MeasureHJB(MPI_Comm comm, const MFGBackend *backend, int dim, double *rate) {
-  const int cells[MFG_MAX_DIM] = {cells_along[dim - 1], cells_along[dim - 1], cells_along[dim - 1]};
-  const double lower[MFG_MAX_DIM] = {0}, upper[MFG_MAX_DIM] = {1, 1, 1};
-  const MFGBoundary boundary[MFG_MAX_DIM][2] = {{MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC},
-                                                {MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC},
-                                                {MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC}};
-  const MFGHJBSpec spec = {.dt = 0.01,
-                           .nu = 0.045,
-                           .steps = HJB_STEPS,
-                           .hamiltonian = {MFG_HAMILTONIAN_QUADRATIC, 1, 2}};
-  double *terminal, *U, least = PETSC_MAX_REAL;
+/* The value equation of a dimension: us per cell and level of a cold sweep from a wave, all ranks
+ * together, and of a Newton step by the bandwidth of the memory alone. */
+static PetscErrorCode PrintValue(MPI_Comm comm, const MFGBackend *backend, int dim) {
+  const MFGBackend *b = dim > 1 ? backend : MFGBackendOnHost(backend); /* as in a run */
+  const MFGSweepLayout l = Layout(dim, cells_along[dim - 1], 1, 1);
+  double seconds, least;
   MFGGrid grid;
-  MFGHJB hjb;
-  MFGHJBStats stats;
+  char floor[64] = "";
 
   PetscFunctionBeginUser;
-  PetscCall(MFGGridCreate(comm, dim, cells, lower, upper, boundary, &grid));
-  const int64_t owned = MFGBlockOwned(&grid.block);
-  PetscCall(PetscMalloc2(owned, &terminal, (HJB_STEPS + 1) * owned, &U));
-  for (int64_t c = 0; c < owned; c++) {
-    const double x = (grid.block.start[0] + (double)(c % grid.block.count[0]) + 0.5) / cells[0];
-    terminal[c] = cos(2 * PETSC_PI * x);
+  PetscCall(MFGGridCreate(comm, dim, l.whole.cells, l.whole.lower, l.whole.upper,
+                          (const MFGBoundary(*)[2])l.whole.boundary, &grid));
+  PetscCall(MFGHintsValue(&grid, b, &seconds));
+  const double each = 1e6 / (double)MFGBlockCells(&grid.block);
+  if (dim > 1) {
+    PetscCall(MFGHintsValueFloor(&grid, b->memory, &least));
+    snprintf(floor, sizeof floor, ", bandwidth alone %.5f a Newton step", each * least);
   }
-  PetscCall(MFGHJBCreate(&grid, backend, &spec, &hjb));
-  for (int i = 0; i < HJB_CALLS; i++) {
-    PetscCallMPI(MPI_Barrier(comm));
-    double seconds = -MPI_Wtime();
-    PetscCall(MFGHJBSweep(hjb, NoSource, &grid.block, terminal, PETSC_FALSE, 1e-8, U, &stats));
-    seconds += MPI_Wtime();
-    PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, comm));
-    least = PetscMin(least, seconds);
-  }
-  *rate = (double)MFGBlockCells(&grid.block) * HJB_STEPS / PetscMax(least, 1e-9);
-  PetscCall(MFGHJBDestroy(&hjb));
-  PetscCall(PetscFree2(terminal, U));
+  PetscCall(MFGSay(comm, "  HJB %dD, us per cell and level  %8.4f%s%s\n", dim, each * seconds,
+                   floor, b == backend ? "" : " on the host"));
   PetscCall(MFGGridDestroy(&grid));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -123,12 +97,7 @@ static PetscErrorCode PrintMachine(MPI_Comm comm, const MFGBackend *b, const MFG
   PetscCall(MFGSay(comm, "\nmeasured now\n"));
   PetscCall(MFGSay(comm, "  call overhead, us              %8.2f\n", 1e6 * h->call_seconds));
   PetscCall(MFGSay(comm, "  memory bandwidth, GB/s a rank  %8.2f\n", 1e-9 * h->memory_bandwidth));
-  for (int dim = 1; dim <= PetscMin(2, b->dimensions); dim++) {
-    double rate = 0;
-    PetscCall(MeasureHJB(comm, MFGBackendOnHost(b), dim, &rate));
-    PetscCall(MFGSay(comm, "  HJB %dD, million cell-levels/s  %8.2f%s\n", dim, 1e-6 * rate,
-                     b->memory->is_host ? "" : " on the host"));
-  }
+  for (int dim = 1; dim <= PetscMin(2, b->dimensions); dim++) PetscCall(PrintValue(comm, b, dim));
   if (h->stage_bandwidth > 0)
     PetscCall(
         MFGSay(comm, "  copies to the host and back, GB/s %5.2f\n", 1e-9 * h->stage_bandwidth));

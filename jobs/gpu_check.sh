@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All checks that need a GPU, in ten minutes, from a bundle: ./run gpu_check [FILE]
 # Tests on one and two ranks, cases on GPU and CPU, the value equation among them, compute-sanitizer, a profile where
-# nsys or ncu are, times beside their targets. About six minutes are predicted for an H100, none measured. All goes
+# nsys or ncu are, times beside their targets. About seven minutes are predicted for an H100, none measured. All goes
 # to FILE (gpu_check.txt), which ends in a summary. Exit code 0 when nothing failed, 1 when something did, 16 when
 # the program finds no GPU. A missed target is reported and is no failure.
 #   NASHFLOW_CHECK_SECONDS=570   what does not fit is "not run"
@@ -242,6 +242,10 @@ sweep_2d() {
     "${rate:+$(awk -v n="$1" -v r="$rate" 'BEGIN { printf "%.3f", 1e3 * n / r }')}" ms "$3"
 }
 
+value_2d() { # <us per cell and level> <us of bandwidth alone> <one core over it>
+  figure "HJB of 1024 x 1024 cells, a cell and level (bandwidth alone ${2:-?}, one core ${3:-?} times as long)" "${1:-}" us 0.1
+}
+
 times() {
   part "devices" 60 "$run" "$program" devices || true
   if part "outer iteration" 60 "$self" --solve outer 1 cuda reference_1d --set equilibrium.method=fictitious_play \
@@ -262,6 +266,10 @@ times() {
   if part "problem P" 30 "$self" --solve peer 1 cpu peer_1d; then
     figure "problem P, 50,000 agents, one core of this machine" \
       "$(awk '$1 == "total" && NF == 2 { print $2 }' "$work/out")" s 1
+  fi
+  if part "bench hjb" 90 "$run" "$program" bench hjb --backend cuda; then
+    # shellcheck disable=SC2046
+    value_2d $(awk '/ 1024 x 1024 +multigrid, cuda / { print $(NF - 6), $(NF - 5), $(NF - 1) }' "$work/out")
   fi
   part "bench kde" 60 "$run" "$program" bench kde --backend cuda || true
   sweep_2d 1000000 512 0.05 40

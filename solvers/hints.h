@@ -42,6 +42,10 @@ PetscErrorCode MFGHintsMemory(MPI_Comm comm, const MFGMemoryOps *memory, int64_t
  * both continued to the grid's own cells. Copies between host and device are part of it. */
 PetscErrorCode MFGHintsValue(const MFGGrid *grid, const MFGBackend *backend, double *seconds);
 
+/* Collective on grid->world. Seconds that the bandwidth of the memory, measured on so many bytes,
+ * takes for MFGHJBStepBytes of every cell: no Newton step of a level is faster. */
+PetscErrorCode MFGHintsValueFloor(const MFGGrid *grid, const MFGMemoryOps *memory, double *seconds);
+
 /* Multiplications that the density of a block takes: along x for every row of boxes in reach, then
  * along y, then z. */
 double MFGConvolutionProducts(const MFGBlock *block, const MFGMomentShape *shape,

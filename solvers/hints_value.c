@@ -86,3 +86,14 @@ PetscErrorCode MFGHintsValue(const MFGGrid *grid, const MFGBackend *backend, dou
     *seconds += PetscMax(0, t[1] - t[0]) / (cells[1] - cells[0]) * (wanted - cells[1]);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
+
+PetscErrorCode MFGHintsValueFloor(const MFGGrid *grid, const MFGMemoryOps *memory,
+                                  double *seconds) {
+  double bytes = (double)(MFGHJBStepBytes(grid->block.dim) * MFGBlockOwned(&grid->block)), speed;
+
+  PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_DOUBLE, MPI_MAX, grid->world));
+  PetscCall(MFGHintsMemory(grid->world, memory, (int64_t)bytes / 2, &speed));
+  *seconds = bytes / speed;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

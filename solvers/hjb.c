@@ -236,6 +236,10 @@ int64_t MFGHJBDeviceBytes(const MFGHJBSpec *spec, int dim, int64_t owned, int le
   return MFGHJBBytes(dim, owned) + (levels + 3 + levels + 1 + dim * drift) * owned * 8;
 }
 
+int64_t MFGHJBStepBytes(int dim) {
+  return 4 * sizeof(double) + 2 * (2 * dim + 1 + 1) * sizeof(float);
+}
+
 void MFGHJBSetChunk(MFGHJB hjb, int levels) {
   if (!hjb->backend->memory->is_host) hjb->levels.most = PetscMin(levels, hjb->levels.most);
 }

@@ -53,6 +53,11 @@ int64_t MFGHJBBytes(int dim, int64_t owned);
 /* Bytes it holds on a device for chunks of `levels`. */
 int64_t MFGHJBDeviceBytes(const MFGHJBSpec *spec, int dim, int64_t owned, int levels);
 
+/* Bytes per cell that a Newton step with its multigrid cycle cannot do without, each field moved
+ * once: the level read and written, the level before and the costs read, in double; the 2 dim + 1
+ * coefficients and the correction written and read, in single precision. */
+int64_t MFGHJBStepBytes(int dim);
+
 /* Not collective; before the first sweep. Where levels are solved on a device: so many at a time at
  * most, which needs less of its memory; default all, or -hjb_chunk. On the host it is one. */
 void MFGHJBSetChunk(MFGHJB hjb, int levels);

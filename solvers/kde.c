@@ -322,7 +322,7 @@ static PetscErrorCode GatherPositions(MFGDensityPlan plan, const MFGAgentRange *
                                       double *position[]) {
   const MPI_Comm world = plan->grid->world;
   PetscMPIInt size, total, mine, *counts, *starts;
-  int64_t *id, wrong, stranger = 0;
+  int64_t *id, wrong = 0, stranger = 0;
   double *buffer, *own;
 
   PetscFunctionBeginUser;

@@ -85,6 +85,9 @@ foreach(case torus_1d noflux_2d lq_1d)
   endforeach()
 endforeach()
 
+add_test(NAME bench.hjb.standin.np1 COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/gpu_on_host/whole_runs.py
+  bench $<TARGET_FILE:nashflow_on_host> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
+set_tests_properties(bench.hjb.standin.np1 PROPERTIES PROCESSORS 1 TIMEOUT 300 LABELS "gpu;bench")
 # Standing agents, whose estimates also the bench makes.
 add_test(NAME bench.kde.standin.np2 COMMAND ${MPIEXEC_EXECUTABLE} -n 2 $<TARGET_FILE:nashflow_on_host> bench kde --backend cuda)
 set_tests_properties(bench.kde.standin.np2 PROPERTIES PROCESSORS 2 TIMEOUT 300 LABELS "gpu;bench;parallel;slow")

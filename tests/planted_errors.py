@@ -398,6 +398,8 @@ PLANTS = [
      "gpu.sweep"),
     ("ranks record each for itself", "solvers/recording.c",
      "  PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, &fresh, 1, MPI_INT, MPI_MAX, comm));\n", "  (void)comm;\n", "gpu.sweep"),
+    ("GPU's row of the bench computed on the host", "app/bench_hjb.c",
+     "  b->backend = device;\n", "  (void)device;\n", "bench.hjb"),
     ("steps never replayed", "solvers/recording.c", "if (!m->record_begin) {", "if (m) {", "gpu.sweep"),
     ("devices wait for their hosts", "tests/gpu_on_host/streams.cpp",
      "    if (CollectivesPending()) Progress();\n", "", "gpu_on_host.nccl"),

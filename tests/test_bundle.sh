@@ -52,6 +52,7 @@ complete() {
 fake_gpu() {
   printf '%s\n' '#!/bin/bash' \
     'if [ "$1" = devices ]; then printf "backend cuda: a fake\n  dimensions 1 to 3\n"; exit; fi' \
+    'if [ "$1 $2" = "bench hjb" ]; then echo "  torus_2d, T .1   1024 x 1024     multigrid, cuda 9 8 0.0070 0.0001 4.7 4.7 - 14 0e+00"; exit; fi' \
     'args=("${@//cuda/cpu}" --set agents.count=2000)' \
     'if [[ " $* " == *" cuda "* && -n "${FAKE_SEED:-}" ]]; then args+=(--set "agents.seed=$FAKE_SEED"); fi' \
     'if [ -n "${FAKE_FAIL:-}" ]; then exit 3; fi' \
@@ -75,6 +76,9 @@ gpu_check() {
     "$tmp/check.txt" || die "no figure of auto: $(cat "$tmp/check.txt")"
   grep -qE '^reference outer iteration.*, at most 0.5 ms \| [0-9.]+ ms \| (met|missed)$' "$tmp/check.txt" \
     || die "no time of an iteration: $(cat "$tmp/check.txt")"
+  check "a time of the value equation" 0 \
+    '^HJB of 1024 .*alone 0.0001, one core 14 times as long., at most 0.1 us \| 0.0070 us \| met$' \
+    "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^bench hjb'
   check "a run that fails" 1 '^FAILED: outer iteration: exit code' \
     "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^outer' FAKE_FAIL=1
   ! grep -q '^reference outer.* ms |' "$tmp/check.txt" || die "a time of a run that did not end: $(cat "$tmp/check.txt")"

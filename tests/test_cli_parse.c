@@ -105,8 +105,9 @@ static void TestCommands(void **state) {
   assert_true(line.command == MFG_COMMAND_VERIFY && line.name_count == 1 && line.resolutions == 2);
   assert_string_equal(line.backend, "cuda");
   MFGCommandLineDestroy(&line);
-  assert_int_equal(Parse("nashflow bench kde --backend=cpu", &line), 0);
+  assert_int_equal(Parse("nashflow bench hjb --backend=cpu --resolutions 1", &line), 0);
   assert_string_equal(line.backend, "cpu");
+  assert_int_equal(line.resolutions, 1);
   MFGCommandLineDestroy(&line);
   assert_int_equal(Parse("nashflow run --help", &line), 0);
   assert_true(line.command == MFG_COMMAND_HELP && line.name_count == 0);
@@ -146,7 +147,7 @@ static void TestRefused(void **state) {
       {"nashflow verify --validate", "--validate belongs to 'nashflow run'"},
       {"nashflow devices --backend cpu", "--backend belongs to 'nashflow run'"},
       {"nashflow bench --backend gpu", "unknown backend 'gpu'; "},
-      {"nashflow bench --resolutions 1", "--resolutions belongs to 'nashflow verify'"},
+      {"nashflow devices --resolutions 1", "--resolutions belongs to 'nashflow verify'"},
       {"nashflow run a.yaml --resolutions 1", "--resolutions belongs to 'nashflow verify'"},
       {"nashflow verify --resolutions 0", "--resolutions 0: not a whole number from 1 on"},
       {"nashflow bench kdee", "unknown bench 'kdee'; did you mean 'kde'?"},

@@ -90,11 +90,35 @@ def case_devices(tmp):
                               timeout=250, check=False)
         assert done.returncode == 0, done
         assert "backend cuda: host stand-in" in done.stdout and "GB/s" in done.stdout, done.stdout
+        for where in done.stdout.split("backend cuda: "):
+            each, least = re.search(r"HJB 2D, us per cell and level +([\d.]+), bandwidth alone ([\d.]+) a Newton step$",
+                                    where, re.M).groups()
+            assert 0 < float(least) < float(each), done.stdout
+        assert len(re.findall(r"^  HJB 1D, us per cell and level +[\d.]+ on the host$", done.stdout, re.M)) == 1
         table = done.stdout.split("predicted crossover of backends", 1)[1]
         entries = re.findall(r"([\d.e+-]+) / ([\d.e+-]+) (cpu|cuda)\b", table)
         assert len(entries) == 27, table
         for cpu, cuda, faster in entries:
             assert cpu == cuda or (faster == "cuda") == (float(cuda) < float(cpu)), table
+
+
+def case_bench(tmp):
+    """Backward sweeps on the device beside the host's: the same values and steps, a bandwidth that is no limit."""
+    done = subprocess.run([MPIEXEC, "-n", "1", ON_HOST, "bench", "hjb", "--resolutions", "1", "--backend", "cuda"],
+                          capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done
+    rows = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines() if re.match(r"  \w+.*  +\d+( x \d+)?  ", line)]
+    table = {(row[0], row[1], row[2]): row[3:] for row in rows}
+    assert len(table) == len(rows) == 7, done.stdout
+    for (label, grid, solver), (first, later, each, least, newton, _, plain, ratio, difference) in table.items():
+        assert float(first) > 0 and float(later) > 0 and float(each) > 0, done.stdout
+        assert solver == "plain" or solver == "direct" or 0 < float(least) < float(each), done.stdout
+        if solver == "multigrid, cuda":
+            host = table[label, grid, "multigrid"]
+            assert newton == host[4] and float(difference) == 0, done.stdout
+            assert 0 < float(ratio) < 0.5, f"not done by the stand-in, which is slow\n{done.stdout}"
+            assert (plain == "-") == (host[6] == "-"), done.stdout
+    assert {label for label, _, solver in table if solver == "multigrid, cuda"} == {"torus_2d", "torus_2d, T .1"}
 
 
 def case_value(tmp):
