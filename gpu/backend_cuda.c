@@ -18,6 +18,7 @@
 /* What kernels tell the host. */
 typedef struct {
   MFGLevelRange range;
+  double sum;
   int drift_broken;
 } Findings;
 
@@ -383,18 +384,44 @@ static PetscErrorCode LevelGuess_CUDA(const MFGLevelGuess *job, double *u) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode LevelAccept_CUDA(int64_t count, const double *u, double *level, double *shift,
-                                       MFGLevelRange *range) {
+static PetscErrorCode LevelAccept_CUDA(const MFGLevelAccept *job, MFGLevelRange *range) {
   PetscFunctionBeginUser;
-  PetscCall(ReserveWork(MFGLevelAcceptWork(count)));
-  RUN("accept", MFGLaunchLevelAccept(count, u, level, shift, &gpu.device));
+  PetscCall(ReserveWork(MFGLevelAcceptWork(job->count)));
+  RUN("accept", MFGLaunchLevelAccept(job, &gpu.device));
   PetscCall(Synchronize_CUDA());
   *range = gpu.seen->range;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static const MFGLevelOps levelOps = {
-    .name = "cuda", .guess = LevelGuess_CUDA, .accept = LevelAccept_CUDA};
+static PetscErrorCode LevelRight_CUDA(const MFGLevelRight *job, double *right) {
+  PetscFunctionBeginUser;
+  RUN("right side", MFGLaunchLevelRight(job, right, &gpu.device));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode LevelAdd_CUDA(int64_t count, const double *x, double weight, const double *y,
+                                    double *sum) {
+  PetscFunctionBeginUser;
+  RUN("add", MFGLaunchLevelAdd(count, x, weight, y, sum, &gpu.device));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode LevelSum_CUDA(int64_t count, const double *x, const double *weight,
+                                    double *sum) {
+  PetscFunctionBeginUser;
+  PetscCall(ReserveWork(MFGLevelSumWork(count)));
+  RUN("sum", MFGLaunchLevelSum(count, x, weight, &gpu.device));
+  PetscCall(Synchronize_CUDA());
+  *sum = gpu.seen->sum;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static const MFGLevelOps levelOps = {.name = "cuda",
+                                     .guess = LevelGuess_CUDA,
+                                     .accept = LevelAccept_CUDA,
+                                     .right_side = LevelRight_CUDA,
+                                     .add = LevelAdd_CUDA,
+                                     .sum = LevelSum_CUDA};
 
 static const MFGGridOps gridOps = {.name = "cuda",
                                    .hjb_residual = HJBResidual_CUDA,
@@ -451,6 +478,7 @@ static PetscErrorCode SetUp(int number) {
   memset(gpu.seen, 0, sizeof *gpu.seen);
   gpu.device.drift_broken = &gpu.seen->drift_broken;
   gpu.device.range = &gpu.seen->range;
+  gpu.device.sum = &gpu.seen->sum;
   gpu.device.multiprocessors = properties.multiProcessorCount;
   gpu.device.shared = (int)properties.sharedMemPerBlockOptin;
   PetscCall(PetscSNPrintf(gpu.name, sizeof gpu.name, "%s, %d multiprocessors, %.0f GiB",

@@ -26,7 +26,8 @@ typedef struct {
   int shared;        /* bytes of shared memory that a block may have */
   void *work;        /* device memory, at least what the Work function of the operation says */
   int *drift_broken; /* device address; set to 1 when an agent meets a drift that is not finite */
-  MFGLevelRange *range; /* device address, in the host's memory */
+  MFGLevelRange *range; /* device address, in the host's memory, as the next one */
+  double *sum;
 } MFGDevice;
 
 /* Bytes of device->work that an operation needs. */
@@ -84,8 +85,14 @@ cudaError_t MFGLaunchMirrorDrift(const MFGBlock *box, int levels, double *drift,
 cudaError_t MFGLaunchLevelGuess(const MFGLevelGuess *job, double *u, const MFGDevice *device);
 /* The range goes to device->range. */
 int64_t MFGLevelAcceptWork(int64_t count);
-cudaError_t MFGLaunchLevelAccept(int64_t count, const double *u, double *level, double *shift,
-                                 const MFGDevice *device);
+cudaError_t MFGLaunchLevelAccept(const MFGLevelAccept *job, const MFGDevice *device);
+cudaError_t MFGLaunchLevelRight(const MFGLevelRight *job, double *right, const MFGDevice *device);
+cudaError_t MFGLaunchLevelAdd(int64_t count, const double *x, double weight, const double *y,
+                              double *sum, const MFGDevice *device);
+/* The sum goes to device->sum. */
+int64_t MFGLevelSumWork(int64_t count);
+cudaError_t MFGLaunchLevelSum(int64_t count, const double *x, const double *weight,
+                              const MFGDevice *device);
 
 cudaError_t MFGLaunchStarSmooth(const MFGStarLevel *level, float weight, const float *b,
                                 const float *x, float *next, const MFGDevice *device);

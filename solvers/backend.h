@@ -106,9 +106,16 @@ typedef struct {
 typedef struct {
   const char *name;
   PetscErrorCode (*guess)(const MFGLevelGuess *job, double *u);
-  /* shift = u - level, then level = u; *range (in the host's memory): of u and of |shift|. */
-  PetscErrorCode (*accept)(int64_t count, const double *u, double *level, double *shift,
-                           MFGLevelRange *range);
+  /* *range (in the host's memory): of the new level and of |shift|. */
+  PetscErrorCode (*accept)(const MFGLevelAccept *job, MFGLevelRange *range);
+  /* What a linear step is solved for. */
+  PetscErrorCode (*right_side)(const MFGLevelRight *job, double *right);
+  /* sum = x + weight y; it may be x or y. */
+  PetscErrorCode (*add)(int64_t count, const double *x, double weight, const double *y,
+                        double *sum);
+  /* *sum (in the host's memory): of x, or of x weight where that is not NULL, in the order of
+   * solvers/level_point.h. */
+  PetscErrorCode (*sum)(int64_t count, const double *x, const double *weight, double *sum);
 } MFGLevelOps;
 
 typedef struct {

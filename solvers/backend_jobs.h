@@ -191,3 +191,19 @@ typedef struct {
   const double *base, *shift, *second, *third;
   double curvature;
 } MFGLevelGuess;
+
+/* A level that is solved: factor u replaces `level`, by `shift` more than what it was. All [count].
+ */
+typedef struct {
+  int64_t count;
+  const double *u;
+  double factor;
+  double *level, *shift;
+} MFGLevelAccept;
+
+/* right = level / dt + weight source, `source` may be NULL. All [count]. */
+typedef struct {
+  int64_t count;
+  double dt, weight;
+  const double *level, *source;
+} MFGLevelRight;

@@ -123,6 +123,17 @@ static PetscErrorCode CreateParticles(MFGEquilibrium e) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode CreateLinearStep(MFGEquilibrium e) {
+  const MFGEquilibriumSpec *s = &e->spec;
+
+  PetscFunctionBeginUser;
+  PetscCall(
+      MFGLinearStepCreate(e->grid, s->value ? s->value : e->fields, &e->hjb_spec, &e->linear));
+  if (s->value_chunk) MFGLinearStepSetChunk(e->linear, s->value_chunk);
+  MFGLinearStepShare(e->linear, MFGHJBValue(e->hjb), MFGHJBGivenDrift(e->hjb));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backend,
                                     const MFGEquilibriumSpec *spec, MFGEquilibrium *equilibrium) {
   MFGEquilibrium e;
@@ -148,8 +159,7 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
   e->forward.pause = MFGEquilibriumPauseDensity;
   e->forward.context = e;
   e->on_grid = (PetscBool)(spec->fokker_planck == MFG_FOKKER_PLANCK_GRID);
-  if (e->on_grid || spec->method == MFG_OUTER_NEWTON)
-    PetscCall(MFGLinearStepCreate(grid, e->fields, &hjb, &e->linear));
+  if (e->on_grid || spec->method == MFG_OUTER_NEWTON) PetscCall(CreateLinearStep(e));
   if (!e->on_grid) PetscCall(CreateParticles(e));
   PetscCall(PetscMalloc4(levels * e->owned, &e->phi, e->owned, &e->source, levels * grid->block.dim,
                          &e->bandwidth, levels, &e->statistics));

@@ -126,7 +126,7 @@ PetscErrorCode MFGEquilibriumCreateNewton(MFGEquilibrium e) {
   const PetscInt n = (PetscInt)(s->steps * e->owned);
 
   PetscFunctionBeginUser;
-  PetscCall(MFGLinearisedCreate(e->linear, e->fields, &s->running, &s->terminal, &e->linearised));
+  PetscCall(MFGLinearisedCreate(e->linear, &s->running, &s->terminal, &e->linearised));
   MFGLinearisedSetPause(e->linearised, MFGEquilibriumPauseProduct, e);
   PetscCall(
       MatCreateShell(e->grid->comm, n, n, PETSC_DETERMINE, PETSC_DETERMINE, e, &e->derivative));

@@ -1,23 +1,12 @@
 #include "solvers/fp_grid.h"
 
-/* Sum of a field over all cells. */
-static PetscErrorCode Total(const MFGGrid *grid, const double *m, double *total) {
-  const int64_t owned = MFGBlockOwned(&grid->block);
-
+/* Sum over all cells of a field in the backend's memory. */
+static PetscErrorCode Total(const MFGGrid *grid, const MFGBackend *b, const double *m,
+                            double *total) {
   PetscFunctionBeginUser;
-  *total = 0;
-  for (int64_t i = 0; i < owned; i++) *total += m[i];
+  PetscCall(b->level->sum(MFGBlockOwned(&grid->block), m, NULL, total));
   PetscCall(MFGGridSum(grid, 1, total));
   PetscFunctionReturn(PETSC_SUCCESS);
-}
-
-/* The first guess of the level after `before`, in `after`, whose old values go to `old`. */
-static void Guess(int64_t owned, PetscBool warm, const double *before, const double *change,
-                  double *after, double *old) {
-  for (int64_t i = 0; i < owned; i++) {
-    old[i] = after[i];
-    after[i] = warm ? after[i] + change[i] : before[i];
-  }
 }
 
 static PetscErrorCode Fail(MFGFokkerPlanckStats *stats, int level, double t, double tolerance) {
@@ -33,14 +22,24 @@ static PetscErrorCode Fail(MFGFokkerPlanckStats *stats, int level, double t, dou
 
 static PetscErrorCode Reserve(MFGLinearStep step, MFGFokkerPlanckPosition *p) {
   const int64_t owned = MFGBlockOwned(&MFGLinearStepGrid(step)->block);
+  const MFGMemoryOps *memory = MFGLinearStepBackend(step)->memory;
 
   PetscFunctionBeginUser;
-  if (!p->change) PetscCall(PetscMalloc1(owned, &p->change));
+  if (p->change) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(PetscMalloc1(owned, &p->change));
+  p->flow = (MFGLevelChunk){.memory = memory, .count = owned};
+  PetscCall(MFGMemoryAllocate(memory, 2 * owned, sizeof *p->work, &p->work));
+  p->shift = p->change;
+  if (!memory->is_host) PetscCall(MFGMemoryAllocate(memory, owned, sizeof *p->shift, &p->shift));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGFokkerPlanckPositionDestroy(MFGFokkerPlanckPosition *p) {
   PetscFunctionBeginUser;
+  if (!p->change) PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(MFGMemoryFree(p->flow.memory, &p->work));
+  if (!p->flow.memory->is_host) PetscCall(MFGMemoryFree(p->flow.memory, &p->shift));
+  PetscCall(MFGLevelChunkDestroy(&p->flow));
   PetscCall(PetscFree(p->change));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -56,24 +55,44 @@ PetscErrorCode MFGFokkerPlanckState(MFGLinearStep step, MFGFokkerPlanckPosition 
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Puts the solution into level n + 1, scaled to the mass. */
+static PetscErrorCode AcceptLevel(MFGLinearStep step, MFGFokkerPlanckPosition *p, int n,
+                                  double factor, const double *solution) {
+  const MFGLevelAccept job = {.count = p->flow.count,
+                              .u = solution,
+                              .factor = factor,
+                              .level = MFGLevelChunkAt(&p->flow, n + 1),
+                              .shift = p->shift};
+  MFGLevelRange range;
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGLinearStepBackend(step)->level->accept(&job, &range));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 /* The step to level n + 1 of a flow of this mass. */
 static PetscErrorCode SolveLevel(MFGLinearStep step, MFGFokkerPlanckPosition *p, int n, double mass,
-                                 const double *U, PetscBool warm, double tolerance, double *M,
-                                 double *right, double *old) {
-  const MFGGrid *grid = MFGLinearStepGrid(step);
+                                 PetscBool warm, double tolerance) {
+  const MFGBackend *b = MFGLinearStepBackend(step);
   const MFGHJBSpec *spec = MFGLinearStepSpec(step);
-  const int64_t owned = MFGBlockOwned(&grid->block);
-  const double *before = M + n * owned;
-  double *after = M + (n + 1) * owned, reached;
+  const int64_t owned = p->flow.count;
+  const double *before = MFGLevelChunkAt(&p->flow, n);
+  double *right = p->work, *solution = right + owned, reached;
+  const MFGLevelRight last = {.count = owned, .dt = spec->dt, .level = before};
+  const MFGLevelGuess guess = {.count = owned,
+                               .base = warm ? MFGLevelChunkAt(&p->flow, n + 1) : before,
+                               .shift = warm ? p->shift : NULL,
+                               .second = before,
+                               .third = before};
   MFGLinearStats linear = {0};
 
   PetscFunctionBeginUser;
-  for (int64_t i = 0; i < owned; i++) right[i] = before[i] / spec->dt;
-  PetscCall(MFGLinearStepSet(step, n, U + n * owned));
-  Guess(owned, warm, before, p->change, after, old);
-  PetscCall(MFGLinearStepSolve(step, PETSC_TRUE, tolerance, right, after, &linear));
+  PetscCall(b->level->right_side(&last, right));
+  PetscCall(MFGLinearStepSet(step, n));
+  PetscCall(b->level->guess(&guess, solution));
+  PetscCall(MFGLinearStepSolve(step, PETSC_TRUE, tolerance, right, solution, &linear));
   p->stats.krylov += linear.krylov;
-  PetscCall(Total(grid, after, &reached));
+  PetscCall(Total(MFGLinearStepGrid(step), b, solution, &reached));
   if (linear.reason >= 0 && !(reached > 0)) linear.reason = KSP_DIVERGED_NANORINF;
   if (linear.reason < 0) {
     p->stats.reason = linear.reason;
@@ -81,10 +100,29 @@ static PetscErrorCode SolveLevel(MFGLinearStep step, MFGFokkerPlanckPosition *p,
     PetscFunctionReturn(PETSC_SUCCESS);
   }
   p->stats.defect = PetscMax(p->stats.defect, PetscAbsReal(mass / reached - 1));
-  for (int64_t i = 0; i < owned; i++) {
-    after[i] *= mass / reached;
-    p->change[i] = after[i] - old[i];
-  }
+  PetscCall(AcceptLevel(step, p, n, mass / reached, solution));
+  p->solved = n + 1;
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The steps of a chunk above the level solved last, or those before one that fails. */
+static PetscErrorCode SweepChunk(MFGLinearStep step, MFGFokkerPlanckPosition *p, double mass,
+                                 PetscBool warm, double tolerance, double *M) {
+  const MFGMemoryOps *m = p->flow.memory;
+  const int begin = p->solved,
+            end = PetscMin(begin + MFGLinearStepChunk(step), MFGLinearStepSpec(step)->steps);
+
+  PetscFunctionBeginUser;
+  PetscCall(MFGLinearStepLoad(step, begin, end));
+  MFGLevelChunkForget(&p->flow);
+  PetscCall(MFGLevelChunkLoad(&p->flow, M, begin, end));
+  if (!m->is_host)
+    PetscCall(MFGMemoryCopy(m, p->flow.count, sizeof *M, MFG_COPY_FROM_HOST, p->change, p->shift));
+  for (int n = begin; n < end && p->stats.reason >= 0; n++)
+    PetscCall(SolveLevel(step, p, n, mass, warm, tolerance));
+  PetscCall(MFGLevelChunkStore(&p->flow, M, begin + 1, p->solved));
+  if (!m->is_host)
+    PetscCall(MFGMemoryCopy(m, p->flow.count, sizeof *M, MFG_COPY_TO_HOST, p->shift, p->change));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -95,24 +133,23 @@ PetscErrorCode MFGFokkerPlanckSweepFrom(MFGLinearStep step, MFGFokkerPlanckPosit
   const int steps = MFGLinearStepSpec(step)->steps;
   const int64_t owned = MFGBlockOwned(&grid->block);
   PetscBool stop = PETSC_FALSE;
-  double *right, *old, mass;
+  double mass;
 
   PetscFunctionBeginUser;
   PetscCall(Reserve(step, p));
-  PetscCall(PetscMalloc2(owned, &right, owned, &old));
-  PetscCall(Total(grid, M, &mass));
+  PetscCall(Total(grid, MFGBackendOnHost(MFGLinearStepBackend(step)), M, &mass));
   if (!p->solved) {
     p->stats = (MFGFokkerPlanckStats){0};
     PetscCall(PetscArrayzero(p->change, owned));
   }
-  for (int n = p->solved; n < steps && p->stats.reason >= 0 && !stop; n++) {
-    PetscCall(SolveLevel(step, p, n, mass, U, warm, tolerance, M, right, old));
-    p->solved = n + 1;
-    if (p->pause && n + 1 < steps && p->stats.reason >= 0) PetscCall(p->pause(p->context, &stop));
+  MFGLinearStepSetFlow(step, U);
+  while (p->solved < steps && p->stats.reason >= 0 && !stop) {
+    PetscCall(SweepChunk(step, p, mass, warm, tolerance, M));
+    if (p->pause && p->solved < steps && p->stats.reason >= 0)
+      PetscCall(p->pause(p->context, &stop));
   }
   p->solved = 0;
   *stats = p->stats;
-  PetscCall(PetscFree2(right, old));
   if (grid->block.dim == 1 && !stop) {
     PetscCallMPI(MPI_Bcast(M, (PetscMPIInt)((steps + 1) * owned), MPI_DOUBLE, 0, grid->world));
     PetscCallMPI(MPI_Bcast(stats, sizeof *stats, MPI_BYTE, 0, grid->world));

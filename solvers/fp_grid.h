@@ -19,24 +19,30 @@ typedef struct {
   char message[256]; /* for people: level, reason */
 } MFGFokkerPlanckStats;
 
-/* Collective on grid->world. U[steps + 1][owned]; M[steps + 1][owned]: M^0 is given, the other
- * levels are on entry the previous outer iterate (or anything with warm = PETSC_FALSE), on exit the
- * solution, each level scaled to the mass of M^0. First guess of level n + 1: the previous iterate
- * plus the change of the level just solved; cold: the level just solved. With Krylov solves, to a
- * relative residual of `tolerance`, the defect of the mass before the scaling is dt times the sum
- * of the residual. A level that fails leaves it and those after it, and stats say why: not a PETSc
- * error. In 1D the result of rank 0 is broadcast: the same bits on every rank. */
+/* Collective on grid->world. U[steps + 1][owned]; M[steps + 1][owned], both on the host: M^0 is
+ * given, the other levels are on entry the previous outer iterate (or anything with warm =
+ * PETSC_FALSE), on exit the solution, each level scaled to the mass of M^0. First guess of level n
+ * + 1: the previous iterate plus the change of the level just solved; cold: the level just solved.
+ * With Krylov solves, to a relative residual of `tolerance`, the defect of the mass before the
+ * scaling is dt times the sum of the residual. A level that fails leaves it and those after it, and
+ * stats say why: not a PETSc error. On a device levels are copied there by chunks
+ * (solvers/linear_step.h), and only numbers come to the host within one. In 1D the result of rank 0
+ * is broadcast: the same bits on every rank. */
 PetscErrorCode MFGFokkerPlanckSweep(MFGLinearStep step, const double *U, PetscBool warm,
                                     double tolerance, double *M, MFGFokkerPlanckStats *stats);
 
-/* A sweep that can be stopped between two levels and gone on with. Zero before the first. */
+/* A sweep that can be stopped between two chunks of levels, on the host single ones, and gone on
+ * with, also on another backend. Zero before the first. */
 typedef struct {
   MFGPauseFunction pause; /* or NULL; when it stops the sweep, M has the levels so far and stats
                              mean nothing */
   void *context;
   int solved; /* levels of the sweep under way; 0: none is */
   MFGFokkerPlanckStats stats;
-  double *change; /* owned; [owned], of the level solved last */
+  double *change;     /* owned; [owned], of the level solved last, on the host */
+  MFGLevelChunk flow; /* owned, in the memory of the step's backend as the next one: levels of M */
+  double *shift;      /* `change` there; on the host it is that */
+  double *work;       /* owned; [2][owned]: a right-hand side and its solution */
 } MFGFokkerPlanckPosition;
 
 /* As MFGFokkerPlanckSweep, asking and going on as `position` says. */

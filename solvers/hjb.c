@@ -254,9 +254,9 @@ static PetscErrorCode PrepareLevel(MFGHJB hjb, int n, double tolerance, MFGHJBSt
   double extremes[] = {-hjb->range.minimum, hjb->range.maximum}, stiffness = 1;
 
   PetscFunctionBeginUser;
-  hjb->step.next = MFGHJBLevelsValue(&hjb->levels, n + 1);
+  hjb->step.next = MFGLevelChunkAt(&hjb->levels.value, n + 1);
   hjb->step.source = MFGHJBLevelsCost(&hjb->levels, n);
-  hjb->step.drift = MFGHJBLevelsDrift(&hjb->levels, n);
+  hjb->step.drift = MFGLevelChunkAt(&hjb->levels.drift, n);
   PetscCall(MFGGridMax(hjb->grid, 2, extremes));
   stats->minimum = PetscMin(stats->minimum, -extremes[0]);
   stats->maximum = PetscMax(stats->maximum, extremes[1]);
@@ -328,7 +328,7 @@ static PetscErrorCode DescribeFailure(MFGHJB hjb, int n, MFGHJBStats *stats) {
   const int64_t owned = MFGBlockOwned(b);
   const char *field = NULL;
   double bad[] = {!AllFinite(owned, hjb->levels.source),
-                  !AllFinite(owned, hjb->levels.U + (n + 1) * owned),
+                  !AllFinite(owned, hjb->levels.value.flow + (n + 1) * owned),
                   !AllFinite(b->dim * owned, MFGHJBSpecDrift(&hjb->spec, b, n))};
 
   PetscFunctionBeginUser;
@@ -356,14 +356,15 @@ static PetscErrorCode DescribeFailure(MFGHJB hjb, int n, MFGHJBStats *stats) {
 /* Remembers the new level and how far it moved. */
 static PetscErrorCode AcceptLevel(MFGHJB hjb, int n, MFGHJBStats *stats) {
   const MFGBackend *b = hjb->backend;
-  const double *u;
+  MFGLevelAccept job = {.count = MFGBlockOwned(&hjb->grid->block),
+                        .factor = 1,
+                        .level = MFGLevelChunkAt(&hjb->levels.value, n),
+                        .shift = hjb->levels.difference};
 
   PetscFunctionBeginUser;
-  PetscCall(MFGVectorRead(hjb->u, b, &hjb->u_room, &u));
-  PetscCall(b->level->accept(MFGBlockOwned(&hjb->grid->block), u,
-                             MFGHJBLevelsValue(&hjb->levels, n), hjb->levels.difference,
-                             &hjb->range));
-  PetscCall(MFGVectorRestoreRead(hjb->u, b, &hjb->u_room, &u));
+  PetscCall(MFGVectorRead(hjb->u, b, &hjb->u_room, &job.u));
+  PetscCall(b->level->accept(&job, &hjb->range));
+  PetscCall(MFGVectorRestoreRead(hjb->u, b, &hjb->u_room, &job.u));
   stats->change = PetscMax(stats->change, hjb->range.change);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -373,16 +374,17 @@ static PetscErrorCode AcceptLevel(MFGHJB hjb, int n, MFGHJBStats *stats) {
  * in 20). */
 static MFGLevelGuess FirstGuess(MFGHJB hjb, int n, PetscBool warm) {
   const int solved = hjb->spec.steps - 1 - n;
+  const MFGLevelChunk *value = &hjb->levels.value;
   MFGLevelGuess guess = {.count = MFGBlockOwned(&hjb->grid->block)};
 
   if (warm) {
-    guess.base = MFGHJBLevelsValue(&hjb->levels, n);
+    guess.base = MFGLevelChunkAt(value, n);
     guess.shift = hjb->levels.difference;
     return guess;
   }
   guess.base = hjb->step.next;
-  guess.second = MFGHJBLevelsValue(&hjb->levels, n + 1 + (solved > 0));
-  guess.third = MFGHJBLevelsValue(&hjb->levels, n + 1 + (solved > 0) + (solved > 1));
+  guess.second = MFGLevelChunkAt(value, n + 1 + (solved > 0));
+  guess.third = MFGLevelChunkAt(value, n + 1 + (solved > 0) + (solved > 1));
   guess.curvature = solved > 1;
   return guess;
 }
@@ -411,7 +413,9 @@ static PetscErrorCode Begin(MFGHJB hjb, const double *terminal, double *U) {
     for (int64_t i = 0; i < owned; i++) MFGLevelRangeAdd(&hjb->range, level[i], level[i], 0);
     PetscFunctionReturn(PETSC_SUCCESS);
   }
-  PetscCall(host->accept(owned, terminal, level, hjb->levels.shift, &hjb->range));
+  const MFGLevelAccept end = {
+      .count = owned, .u = terminal, .factor = 1, .level = level, .shift = hjb->levels.shift};
+  PetscCall(host->accept(&end, &hjb->range));
   hjb->stats = (MFGHJBStats){
       .minimum = PETSC_MAX_REAL, .maximum = -PETSC_MAX_REAL, .change = hjb->range.change};
   hjb->solved = hjb->spec.steps;
@@ -430,7 +434,7 @@ static PetscErrorCode SweepChunk(MFGHJB hjb, MFGSourceFunction source, void *con
     PetscCall(PrepareLevel(hjb, hjb->solved, tolerance, stats));
     PetscCall(SolveLevel(hjb, hjb->solved, warm, stats));
   }
-  PetscCall(MFGHJBLevelsStore(&hjb->levels, hjb->solved));
+  PetscCall(MFGHJBLevelsStore(&hjb->levels, hjb->solved, U));
   if (stats->reason < 0) PetscCall(DescribeFailure(hjb, hjb->solved, stats));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -496,6 +500,14 @@ PetscErrorCode MFGHJBState(MFGHJB hjb, MFGState *state) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+const MFGLevelChunk *MFGHJBValue(MFGHJB hjb) {
+  return &hjb->levels.value;
+}
+
+const MFGLevelChunk *MFGHJBGivenDrift(MFGHJB hjb) {
+  return &hjb->levels.drift;
+}
+
 double *MFGHJBSource(MFGHJB hjb) {
   return hjb->levels.source;
 }
@@ -506,10 +518,12 @@ static PetscErrorCode DriftOfLevel(MFGHJB hjb, int n, const double *U, double *d
   const MFGBlock *b = &hjb->grid->block;
   const int64_t owned = MFGBlockOwned(b);
   const double *given = MFGHJBSpecDrift(&hjb->spec, b, n), *ghosted;
-  const void *u = MFGHJBLevelsKept(&hjb->levels, U, n), *there = NULL;
+  const void *u = NULL, *there = NULL;
 
   PetscFunctionBeginUser;
-  if (!u)
+  if (!memory->is_host && MFGLevelChunkHas(&hjb->levels.value, U, n, n))
+    u = MFGLevelChunkAt(&hjb->levels.value, n);
+  else
     PetscCall(MFGMemoryStage(memory, owned, sizeof *U, U + n * owned, &hjb->u_room.count,
                              &hjb->u_room.array, &u));
   if (given)

@@ -89,6 +89,11 @@ void MFGHJBSetPause(MFGHJB hjb, MFGPauseFunction pause, void *context);
  * the next sweep, with the same arguments and that U, goes on there. */
 PetscErrorCode MFGHJBState(MFGHJB hjb, MFGState *state);
 
+/* Levels of the last sweep's U and of the given drift in the memory of its backend, those of the
+ * last chunk: for others on the same backend, between two sweeps; borrowed. */
+const MFGLevelChunk *MFGHJBValue(MFGHJB hjb);
+const MFGLevelChunk *MFGHJBGivenDrift(MFGHJB hjb);
+
 /* F^{level + 1} of the step to a level, where it was the last one tried: [owned]; borrowed. */
 double *MFGHJBSource(MFGHJB hjb);
 

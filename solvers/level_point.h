@@ -23,5 +23,12 @@ MFG_HD void MFGLevelRangeAdd(MFGLevelRange *r, double minimum, double maximum, d
   r->change = change > r->change ? change : r->change;
 }
 
+/* Sums of fields have one order everywhere: a field is cut into parts of so many rows of so many
+ * lanes. Each lane of a part adds its numbers, one of each row; then the upper half of the lanes is
+ * added to the lower one, until one is left. The parts' sums are added in the same way, part p in
+ * lane p mod MFG_SUM_LANES, of as many rows as there are. */
+#define MFG_SUM_LANES 256
+#define MFG_SUM_PART (16 * MFG_SUM_LANES)
+
 #define MFG_LEVEL_RANGE_NONE                                                                       \
   { DBL_MAX, -DBL_MAX, 0 }

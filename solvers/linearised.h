@@ -16,20 +16,21 @@ typedef struct MFGLinearised_ *MFGLinearised;
 
 /* Collective on grid->comm. `step` is borrowed, and used by Apply; the costs' arrays are borrowed.
  */
-PetscErrorCode MFGLinearisedCreate(MFGLinearStep step, const MFGBackend *backend,
-                                   const MFGCost *running, const MFGCost *terminal,
-                                   MFGLinearised *linearised);
+PetscErrorCode MFGLinearisedCreate(MFGLinearStep step, const MFGCost *running,
+                                   const MFGCost *terminal, MFGLinearised *linearised);
 PetscErrorCode MFGLinearisedDestroy(MFGLinearised *linearised);
 
-/* Not collective. Where the derivative is taken; all borrowed until the next call: M and P of
- * levels 1 .. steps, U of levels 0 .. steps. */
+/* Not collective. Where the derivative is taken; all on the host, borrowed and unchanged until the
+ * next call: M and P of levels 1 .. steps, U of levels 0 .. steps, which becomes the flow of the
+ * step. */
 void MFGLinearisedSet(MFGLinearised linearised, const double *M, const double *U, const double *P);
 
-/* Not collective. Asked (NULL: not) after every level of Apply, which ends there if it is told to:
- * dP then means nothing. */
+/* Not collective. Asked (NULL: not) after every chunk of levels of Apply, which ends there if it is
+ * told to: dP then means nothing. */
 void MFGLinearisedSetPause(MFGLinearised linearised, MFGPauseFunction pause, void *context);
 
-/* Collective on grid->comm. dM and dP of levels 1 .. steps, [steps][owned]; linear solves to a
- * relative residual of `tolerance`. Adds to stats; a solve that fails is a reason there. */
+/* Collective on grid->comm. dM and dP of levels 1 .. steps, [steps][owned], on the host; linear
+ * solves to a relative residual of `tolerance`, in the memory of the step's backend. Adds to stats;
+ * a solve that fails is a reason there. */
 PetscErrorCode MFGLinearisedApply(MFGLinearised linearised, double tolerance, const double *dM,
                                   double *dP, MFGLinearStats *stats);

@@ -3,13 +3,14 @@
 #pragma once
 
 #include "solvers/backend.h"
+#include "solvers/level_chunk.h"
 
 typedef struct {
   double dt, nu;
   int steps;
   MFGHamiltonian hamiltonian;
   int drift_levels;    /* 0: no given drift; 1: constant in time; steps + 1 */
-  const double *drift; /* borrowed; b, [drift_levels][dim][owned] */
+  const double *drift; /* borrowed; b, [drift_levels][dim][owned], on the host */
 } MFGHJBSpec;
 
 /* The given drift of a level, or NULL. */
@@ -18,11 +19,22 @@ static inline const double *MFGHJBSpecDrift(const MFGHJBSpec *s, const MFGBlock 
   return s->drift + (s->drift_levels == 1 ? 0 : level * b->dim * MFGBlockOwned(b));
 }
 
-/* Step n -> n + 1 without its costs: `next` and `source` are NULL. */
-static inline MFGHJBStep MFGHJBSpecStep(const MFGHJBSpec *s, const MFGBlock *b, int level) {
-  return (MFGHJBStep){.block = *b,
-                      .dt = s->dt,
-                      .nu = s->nu,
-                      .hamiltonian = s->hamiltonian,
-                      .drift = MFGHJBSpecDrift(s, b, level)};
+/* The given drift of all levels, or NULL. */
+static inline const double *MFGHJBSpecFlow(const MFGHJBSpec *s) {
+  return s->drift_levels ? s->drift : NULL;
+}
+
+/* For levels of it, of which none are there yet. */
+static inline MFGLevelChunk MFGHJBSpecChunk(const MFGHJBSpec *s, const MFGBlock *b,
+                                            const MFGMemoryOps *memory) {
+  return (MFGLevelChunk){.memory = memory,
+                         .count = b->dim * MFGBlockOwned(b),
+                         .constant = (PetscBool)(s->drift_levels == 1)};
+}
+
+/* A step without its costs: `next` and `source` are NULL. */
+static inline MFGHJBStep MFGHJBSpecStep(const MFGHJBSpec *s, const MFGBlock *b,
+                                        const double *drift) {
+  return (MFGHJBStep){
+      .block = *b, .dt = s->dt, .nu = s->nu, .hamiltonian = s->hamiltonian, .drift = drift};
 }

@@ -41,6 +41,8 @@ static PetscErrorCode Multiply(StarMatrix *star, PetscBool transpose, Vec x, Vec
   PetscCall(MFGVectorWrite(y, b, &star->product, &product));
   PetscCall(b->star->product(&star->grid->block, star->values, transpose, ghosted, product));
   PetscCall(MFGVectorRestoreWrite(y, b, &star->product, &product));
+  /* PETSc waits for dot products, and would for ever where another rank has died. */
+  PetscCall(MFGMemorySynchronize(b->memory));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -91,3 +91,37 @@ PetscErrorCode MFGVectorRestoreWrite(Vec vector, const MFGBackend *b, MFGVectorR
   *array = NULL;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
+
+PetscErrorCode MFGVectorTake(Vec vector, const MFGBackend *b, MFGVectorRoom *room, PetscBool read,
+                             const double *array) {
+  double *own;
+  PetscInt count;
+
+  PetscFunctionBeginUser;
+  if (b->memory->is_host) {
+    PetscCall(VecPlaceArray(vector, array));
+  } else if (read) {
+    PetscCall(VecGetLocalSize(vector, &count));
+    PetscCall(MFGVectorWrite(vector, b, room, &own));
+    PetscCall(MFGMemoryCopy(b->memory, count, sizeof *own, MFG_COPY_WITHIN, array, own));
+    PetscCall(MFGVectorRestoreWrite(vector, b, room, &own));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGVectorReturn(Vec vector, const MFGBackend *b, MFGVectorRoom *room,
+                               PetscBool written, double *array) {
+  const double *own;
+  PetscInt count;
+
+  PetscFunctionBeginUser;
+  if (b->memory->is_host) {
+    PetscCall(VecResetArray(vector));
+  } else if (written) {
+    PetscCall(VecGetLocalSize(vector, &count));
+    PetscCall(MFGVectorRead(vector, b, room, &own));
+    PetscCall(MFGMemoryCopy(b->memory, count, sizeof *own, MFG_COPY_WITHIN, own, array));
+    PetscCall(MFGVectorRestoreRead(vector, b, room, &own));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

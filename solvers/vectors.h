@@ -27,3 +27,11 @@ PetscErrorCode MFGVectorWrite(Vec vector, const MFGBackend *backend, MFGVectorRo
                               double **array);
 PetscErrorCode MFGVectorRestoreWrite(Vec vector, const MFGBackend *backend, MFGVectorRoom *room,
                                      double **array);
+
+/* Not collective. The vector stands for an array [owned] in the backend's memory: on the host it is
+ * that array itself until Return, elsewhere a copy, made by Take where it is to be read and copied
+ * back by Return where it was written. */
+PetscErrorCode MFGVectorTake(Vec vector, const MFGBackend *backend, MFGVectorRoom *room,
+                             PetscBool read, const double *array);
+PetscErrorCode MFGVectorReturn(Vec vector, const MFGBackend *backend, MFGVectorRoom *room,
+                               PetscBool written, double *array);

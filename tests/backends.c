@@ -294,19 +294,58 @@ static PetscErrorCode Guess(const MFGLevelGuess *given, double *u) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode Accept(int64_t count, const double *u, double *level, double *shift,
-                             MFGLevelRange *range) {
+static PetscErrorCode Accept(const MFGLevelAccept *given, MFGLevelRange *range) {
+  MFGLevelAccept job = *given;
   Loans l = {0};
 
   PetscFunctionBeginUser;
-  LEND(READ, u, count);
-  LEND(WRITE, level, count);
-  LEND(WRITE, shift, count);
-  PetscCall(Return(&l, device->level->accept(count, u, level, shift, range)));
+  LEND(READ, job.u, job.count);
+  LEND(WRITE, job.level, job.count);
+  LEND(WRITE, job.shift, job.count);
+  PetscCall(Return(&l, device->level->accept(&job, range)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static const MFGLevelOps levelOps = {.name = "cuda", .guess = Guess, .accept = Accept};
+static PetscErrorCode RightSide(const MFGLevelRight *given, double *right) {
+  MFGLevelRight job = *given;
+  Loans l = {0};
+
+  PetscFunctionBeginUser;
+  LEND(READ, job.level, job.count);
+  LEND(READ, job.source, job.count);
+  LEND(WRITE, right, job.count);
+  PetscCall(Return(&l, device->level->right_side(&job, right)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Add(int64_t count, const double *x, double weight, const double *y,
+                          double *sum) {
+  Loans l = {0};
+
+  PetscFunctionBeginUser;
+  LEND(READ, x, count);
+  LEND(READ, y, count);
+  LEND(WRITE, sum, count);
+  PetscCall(Return(&l, device->level->add(count, x, weight, y, sum)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode Sum(int64_t count, const double *x, const double *weight, double *sum) {
+  Loans l = {0};
+
+  PetscFunctionBeginUser;
+  LEND(READ, x, count);
+  LEND(READ, weight, count);
+  PetscCall(Return(&l, device->level->sum(count, x, weight, sum)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static const MFGLevelOps levelOps = {.name = "cuda",
+                                     .guess = Guess,
+                                     .accept = Accept,
+                                     .right_side = RightSide,
+                                     .add = Add,
+                                     .sum = Sum};
 
 static const MFGBackend onDevice = {.name = "cuda",
                                     .detail = "on arrays of the host",

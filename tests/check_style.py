@@ -14,7 +14,7 @@ FORMAT_VERSION = 14
 
 # A file of solvers/ may include those of lower layers and its own header.
 LAYERS = [
-    ("model", "random", "stencil", "log_event", "memory", "recording", "state", "deliver"),
+    ("model", "random", "stencil", "log_event", "memory", "level_chunk", "recording", "state", "deliver"),
     ("point",),
     ("backend", "exchange"),
     ("grid", "tridiagonal", "agents", "scheme"),

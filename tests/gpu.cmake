@@ -45,7 +45,9 @@ endif()
 # Sweeps in the memory of the stand-in's device.
 mfg_test_program(test_gpu_sweep test_gpu_sweep.c gpu_on_host)
 mfg_test_program(test_hjb_device test_hjb_device.c gpu_on_host)
+mfg_test_program(test_fp_device test_fp_device.c gpu_on_host)
 foreach(np 1 2 3)
+  mfg_test_run(fp_grid.device.standin.np${np} ${np} test_fp_device 120 "gpu;unit;parallel" "" MFG_TEST_BACKEND=cuda MFG_STANDIN_SEED=${np})
   mfg_test_run(hjb.device.standin.np${np} ${np} test_hjb_device 120 "gpu;unit;parallel" "" MFG_TEST_BACKEND=cuda MFG_STANDIN_SEED=${np})
 endforeach()
 foreach(np 1 2)
@@ -54,6 +56,7 @@ endforeach()
 foreach(np 1 2 3 4)
   mfg_test_seeds(gpu.sweep ${np} test_gpu_sweep "gpu;unit;parallel" "")
   mfg_test_seeds(hjb.device ${np} test_hjb_device "gpu;unit;parallel" "")
+  mfg_test_seeds(fp_grid.device ${np} test_fp_device "gpu;unit;parallel" "")
 endforeach()
 
 # The whole program on the stand-in.

@@ -188,7 +188,7 @@ static void TestMap(void **state) {
         for (int64_t i = 0; i < flow; i++) plus[i] += side * map.P[map.owned + i] / (2 * eps);
       }
       Evaluate(&map, M);
-      MFG_OK(MFGLinearisedCreate(map.step, Backend(), &map.running, &map.terminal, &linearised));
+      MFG_OK(MFGLinearisedCreate(map.step, &map.running, &map.terminal, &linearised));
       MFGLinearisedSet(linearised, M, map.U, map.P + map.owned);
       MFG_OK(MFGLinearisedApply(linearised, 1e-13, dM, dP, &stats));
       assert_true(stats.reason >= 0);
