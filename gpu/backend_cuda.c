@@ -11,6 +11,9 @@
 /* Work memory at least doubles when it grows. */
 #define RETIRED_MOST 48
 
+/* Agents whose boxes are listed at a time (-agents_portion): half a gigabyte of work memory. */
+#define PORTION (1 << 24)
+
 /* Waits are short as a rule: only one that lasts is watched, and then sleeps in between. */
 #define WATCH_FIRST 1000
 #define WATCH_MICROSECONDS 50
@@ -274,7 +277,7 @@ static PetscErrorCode Sample_CUDA(const MFGSample *job) {
 
 static PetscErrorCode Scan_CUDA(const MFGScan *job) {
   PetscFunctionBeginUser;
-  PetscCall(ReserveWork(MFGScanWork(job)));
+  PetscCall(ReserveWork(MFGScanWork(job, &gpu.device)));
   RUN("scan", MFGLaunchScan(job, &gpu.device));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -283,6 +286,7 @@ static PetscErrorCode Deposit_CUDA(const MFGBlock *domain, const MFGAgentRange *
                                    const MFGMomentShape *shape, const MFGExtent *extent,
                                    int64_t *moments) {
   PetscFunctionBeginUser;
+  PetscCall(ReserveWork(MFGDepositWork(domain, agents, shape, extent, &gpu.device)));
   RUN("deposit", MFGLaunchDeposit(domain, agents, shape, extent, moments, &gpu.device));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -469,6 +473,7 @@ static PetscErrorCode Finalize(void) {
 
 static PetscErrorCode SetUp(int number) {
   struct cudaDeviceProp properties;
+  PetscInt portion = PORTION;
 
   PetscFunctionBeginUser;
   PetscCall(MFGStreamCreate(number, &gpu.stream));
@@ -481,6 +486,11 @@ static PetscErrorCode SetUp(int number) {
   gpu.device.sum = &gpu.seen->sum;
   gpu.device.multiprocessors = properties.multiProcessorCount;
   gpu.device.shared = (int)properties.sharedMemPerBlockOptin;
+  PetscCall(PetscOptionsGetInt(NULL, NULL, "-agents_portion", &portion, NULL));
+  PetscCheck(portion > 0 && portion % 32 == 0 && portion <= PORTION, PETSC_COMM_SELF,
+             PETSC_ERR_USER_INPUT,
+             "-agents_portion %" PetscInt_FMT ": take a multiple of 32 up to %d", portion, PORTION);
+  gpu.device.portion = portion;
   PetscCall(PetscSNPrintf(gpu.name, sizeof gpu.name, "%s, %d multiprocessors, %.0f GiB",
                           properties.name, properties.multiProcessorCount,
                           (double)properties.totalGlobalMem / 1073741824));

@@ -24,6 +24,7 @@ typedef struct {
   cudaStream_t stream;
   int multiprocessors;
   int shared;        /* bytes of shared memory that a block may have */
+  int64_t portion;   /* agents whose boxes are listed at a time, a multiple of 32 */
   void *work;        /* device memory, at least what the Work function of the operation says */
   int *drift_broken; /* device address; set to 1 when an agent meets a drift that is not finite */
   MFGLevelRange *range; /* device address, in the host's memory, as the next one */
@@ -31,7 +32,10 @@ typedef struct {
 } MFGDevice;
 
 /* Bytes of device->work that an operation needs. */
-int64_t MFGScanWork(const MFGScan *job);
+int64_t MFGScanWork(const MFGScan *job, const MFGDevice *device);
+int64_t MFGDepositWork(const MFGBlock *domain, const MFGAgentRange *agents,
+                       const MFGMomentShape *shape, const MFGExtent *extent,
+                       const MFGDevice *device);
 int64_t MFGSortWork(const MFGSort *job);
 int64_t MFGConvolveWork(const MFGConvolution *job);
 

@@ -24,7 +24,7 @@ TARGETS = ("nashflow test_anderson test_coupling_cost test_hjb_scheme test_hjb_s
            "test_kde_statistics test_particles_point test_particles_physics test_particles_sweep "
            "test_fp_grid_adjoint test_newton_derivative test_smoothing test_hjb_tridiagonal test_multigrid_cycles test_multigrid_operator "
            "test_multigrid_operator_standin test_star_passes test_star_passes_standin test_gpu_cycle "
-           "test_particles_domain test_particles_single test_particles_sort test_exchange_halo test_hints test_random_normal "
+           "test_particles_domain test_particles_single test_particles_sort test_particles_moments test_particles_moments_standin test_particles_moments_watched test_exchange_halo test_hints test_random_normal "
            "test_random_philox test_verification_scheme test_output_flow test_fields_dataset "
            "test_vectors test_vectors_standin test_level test_level_standin test_hjb_device test_fp_device nashflow_on_host test_gpu_on_host_runtime test_gpu_on_host_faults test_gpu_on_host_races test_gpu_on_host_nccl "
            "test_kde_statistics_watched test_gpu_sweep test_disk_failure test_grid_layout").split()
@@ -405,6 +405,14 @@ PLANTS = [
     ("an atomic of the marginals forgotten", "gpu/marginals.cu",
      "if (m[k]) atomicAdd(&x[k], (unsigned long long)m[k]);", "if (m[k]) x[k] += (unsigned long long)m[k];",
      "kde.statistics"),
+    ("bias of the terms taken off once a list", "gpu/agents_lists.cu",
+     "members * MFG_MOMENT_BIAS", "MFG_MOMENT_BIAS", "particles.moments"),
+    ("agents beyond a portion forgotten", "gpu/agents_lists.cu",
+     "p * lists->most < s->agents.count && !error; p++", "p < 1 && !error; p++", "particles.moments"),
+    ("an agent's list taken without an atomic", "gpu/agents_lists.cu",
+     "r.next = atomicExch(&lists.head[list], (uint32_t)(i - first) + 1);",
+     "r.next = lists.head[list];\n        lists.head[list] = (uint32_t)(i - first) + 1;",
+     "particles.moments"),
     ("agents copied to the host between steps", "solvers/particles_sweep.c",
      "    s->scan.agents = p->now.range;\n",
      "    s->scan.agents = p->now.range;\n    double x;\n"
