@@ -14,7 +14,7 @@ struct MFGExchange_ {
   int coordinate[MFG_MAX_DIM];
   int neighbor[MFG_MAX_DIM][2]; /* ranks; -1 beyond a wall */
   void *buffer[4];              /* owned; send low, high, receive low, high */
-  int64_t buffer_size;
+  int64_t buffer_size[2];       /* of either side */
   MFGExchangeBytes bytes;
 };
 
@@ -127,15 +127,16 @@ PetscErrorCode MFGExchangeMax(MFGExchange x, int64_t count, int64_t *values) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode Reserve(MFGExchange x, int64_t bytes) {
+/* Room for messages to and from one side. */
+static PetscErrorCode Reserve(MFGExchange x, int side, int64_t bytes) {
   PetscFunctionBeginUser;
-  if (bytes <= x->buffer_size) PetscFunctionReturn(PETSC_SUCCESS);
-  for (int i = 0; i < 4; i++) {
+  if (bytes <= x->buffer_size[side]) PetscFunctionReturn(PETSC_SUCCESS);
+  for (int i = side; i < 4; i += 2) {
     PetscCall(MFGMemoryFree(x->memory, &x->buffer[i]));
     PetscCall(MFGMemoryAllocate(x->memory, bytes, 1, &x->buffer[i]));
     PetscCall(MFGMemoryZero(x->memory, bytes, 1, x->buffer[i]));
   }
-  x->buffer_size = bytes;
+  x->buffer_size[side] = bytes;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -182,11 +183,11 @@ PetscErrorCode MFGExchangeHalo(MFGExchange x, const MFGHalo *halo, void *fields)
                box->count[k]);
     MFGSlab s = SlabOf(box, halo, k);
     const int64_t bytes = SlabBytes(&s);
-    PetscCall(Reserve(x, bytes));
     for (int side = 0; side < 2; side++) {
+      if (x->neighbor[k][side] < 0) continue;
+      PetscCall(Reserve(x, side, bytes));
       s.begin[k] = side ? box->count[k] : halo->width[k];
-      if (x->neighbor[k][side] >= 0)
-        PetscCall(x->transit->copy_slab(&s, fields, x->buffer[side], 0));
+      PetscCall(x->transit->copy_slab(&s, fields, x->buffer[side], 0));
     }
     PetscCall(Swap(x, k, bytes, &x->bytes.halo));
     for (int side = 0; side < 2; side++) {
@@ -213,14 +214,14 @@ int64_t MFGExchangeHaloBytes(const MFGBlock *whole, const int divisions[MFG_MAX_
 int64_t MFGExchangeHaloBuffers(const MFGBlock *whole, const int divisions[MFG_MAX_DIM], int rank,
                                const MFGHalo *halo) {
   const MFGBlock box = MFGBoxOfRank(whole, divisions, rank);
-  int64_t most = 0;
+  int64_t most[2] = {0};
   for (int k = 0; k < whole->dim; k++) {
     const MFGSlab s = SlabOf(&box, halo, k);
-    const int sides = (Neighbor(whole, divisions, rank, k, 0) >= 0) +
-                      (Neighbor(whole, divisions, rank, k, 1) >= 0);
-    most = PetscMax(most, 2 * sides * SlabBytes(&s));
+    for (int side = 0; side < 2; side++)
+      if (Neighbor(whole, divisions, rank, k, side) >= 0)
+        most[side] = PetscMax(most[side], SlabBytes(&s));
   }
-  return most;
+  return 2 * (most[0] + most[1]);
 }
 
 MFGTransit MFGExchangeTransit(MFGExchange x, const MFGTravellers *t) {
@@ -244,7 +245,7 @@ PetscErrorCode MFGExchangeMigrate(MFGExchange x, const MFGTravellers *t) {
   PetscFunctionBeginUser;
   PetscCall(MFGLogEvent("MFGMigrate", &event));
   PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
-  PetscCall(Reserve(x, bytes));
+  for (int side = 0; side < 2; side++) PetscCall(Reserve(x, side, bytes));
   for (int k = 0; k < x->box.dim; k++) {
     const void *const received[2] = {x->neighbor[k][0] < 0 ? NULL : x->buffer[2],
                                      x->neighbor[k][1] < 0 ? NULL : x->buffer[3]};

@@ -75,8 +75,9 @@ static PetscErrorCode Shift(MPI_Comm comm, int to, int from, int tag, int64_t by
   PetscFunctionBeginUser;
   for (int64_t begin = 0; begin < bytes; begin += SWAP_PIECE) {
     const PetscMPIInt n = (PetscMPIInt)PetscMin(SWAP_PIECE, bytes - begin);
-    PetscCallMPI(MPI_Sendrecv(send + begin, n, MPI_BYTE, to < 0 ? MPI_PROC_NULL : to, tag,
-                              receive + begin, n, MPI_BYTE, from < 0 ? MPI_PROC_NULL : from, tag,
+    PetscCallMPI(MPI_Sendrecv(to < 0 ? NULL : send + begin, to < 0 ? 0 : n, MPI_BYTE,
+                              to < 0 ? MPI_PROC_NULL : to, tag, from < 0 ? NULL : receive + begin,
+                              from < 0 ? 0 : n, MPI_BYTE, from < 0 ? MPI_PROC_NULL : from, tag,
                               comm, MPI_STATUS_IGNORE));
   }
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -91,13 +92,13 @@ static PetscErrorCode Swap_MPI(void *context, const int neighbor[2], int64_t byt
   PetscCallMPI(MPI_Comm_rank(t->comm, &rank));
   for (int side = 0; side < 2; side++) {
     const int to = neighbor[side], from = neighbor[1 - side];
-    void *out, *in;
+    void *out = NULL, *in = NULL;
     if (to == rank) {
       PetscCall(MFGMemoryCopy(t->memory, bytes, 1, MFG_COPY_WITHIN, send[side], receive[1 - side]));
       continue;
     }
-    PetscCall(HostArray(t, side, bytes, (void *)send[side], &out));
-    PetscCall(HostArray(t, 2 + side, bytes, receive[1 - side], &in));
+    if (to >= 0) PetscCall(HostArray(t, side, bytes, (void *)send[side], &out));
+    if (from >= 0) PetscCall(HostArray(t, 2 + side, bytes, receive[1 - side], &in));
     if (out != send[side] && to >= 0)
       PetscCall(MFGMemoryCopy(t->memory, bytes, 1, MFG_COPY_TO_HOST, send[side], out));
     PetscCall(Shift(t->comm, to, from, side, bytes, out, in));

@@ -113,7 +113,8 @@ def case_traffic(ranks, tmp):
             assert ("halo 0.0" in lines[0][0]) == (way == "replicated"), lines
 
 
-# Each grows by more than 100 MB: by flows, moments and paths, by moments, by moments of a chunk, by agents.
+# Each grows by more than 100 MB: by flows, moments and paths, by moments, by moments of a chunk, by agents; divided,
+# by a wide rim between boxes with a neighbour on one side.
 LARGE = {"peer_1d": ("domain.cells=[4000]", "time.steps=250", "agents.count=20000", "density.bandwidth=0.01",
                      "output.particles=20000",
                      "equilibrium.max_iterations=3"),
@@ -122,13 +123,15 @@ LARGE = {"peer_1d": ("domain.cells=[4000]", "time.steps=250", "agents.count=2000
          "torus_3d": ("domain.cells=[32,20,20]", "agents.count=20000", "density.bandwidth=[0.03,0.1,0.1]",
                       "time.steps=30", "equilibrium.max_iterations=2"),
          "noflux_2d": ("domain.cells=[100,80]", "time.steps=4", "agents.count=4000000", "density.bandwidth=0.04",
-                       "output.control=true", "equilibrium.method=picard", "equilibrium.max_iterations=1")}
+                       "output.control=true", "equilibrium.method=picard", "equilibrium.max_iterations=1"),
+         "crowd_2d": ("domain.cells=[96,96]", "time.steps=30", "agents.count=20000", "density.bandwidth=0.06",
+                      "output.particles=0", "equilibrium.max_iterations=2")}
 
 
 def case_memory(ranks, tmp):
     """The memory that a dry run predicts is what a run of it holds beyond the program's own, within 20%."""
     for case, sets in LARGE.items():
-        for way in ("replicated", "domain")[:ranks]:
+        for way in ("replicated", "domain")[case == "crowd_2d":ranks]:
             sets_of_way = sets + (f"parallel.decomposition={way}",)
             said = run(case, tmp / "x", *sets_of_way, ranks=ranks, options=("--dry-run",))
             done = run(case, tmp / "x", *sets_of_way, ranks=ranks, expect=2)
