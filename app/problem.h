@@ -12,7 +12,7 @@ typedef struct {
   MFGGrid grid;            /* owned, like the arrays */
   const MFGBackend *backend;
   char choice[320]; /* why this backend, and its memory; "" where the host's was all there is */
-  char value_choice[320]; /* the same of the value equation */
+  char value_choice[320]; /* the same of the equations on the grid */
   MFGEquilibriumSpec spec;
   /* With agents only: */
   MFGSweepLayout layout;       /* of a sweep; the kernel at its widest where a rule chooses it */
@@ -42,17 +42,21 @@ PetscErrorCode MFGProblemPredict(const MFGProblem *problem, const MFGSweepLayout
 
 /* Collective; part of MFGProblemCreate, after the layout is known. auto: cuda where every rank has
  * a GPU with room and a step is predicted to be faster than on the cpu, both with figures measured
- * now; elsewhere and on the grid the cpu. Error: PETSC_ERR_MEM, the backend asked for has too
- * little memory. */
+ * now; elsewhere, and where the density moves on the grid, the cpu. Error: PETSC_ERR_MEM, the
+ * backend asked for has too little memory. */
 PetscErrorCode MFGProblemChooseBackend(MFGProblem *problem);
 
 /* Collective; part of MFGProblemCreate, after the backend is known: where the value equation is
- * solved, and how many of its levels at a time. -hjb_backend cpu or cuda says it; auto, the
- * default, takes the cpu where that is the backend asked for, where there is no GPU on which PETSc
- * has vectors, in one dimension and where there is no room, else what is faster by a short
- * measurement of both. Errors: PETSC_ERR_MEM, cuda asked for and no room even for one level at a
- * time; PETSC_ERR_SUP, there is none. */
+ * solved and all that is linearised about it, on the grid the Fokker-Planck equation too, and how
+ * many of its levels at a time. -hjb_backend cpu or cuda says it, on the grid also `backend: cuda`;
+ * auto, the default, takes the cpu where that is the backend asked for, where there is no GPU on
+ * which PETSc has vectors, in one dimension and where there is no room, else what is faster by a
+ * short measurement of the value equation on both. Errors: PETSC_ERR_MEM, cuda asked for and no
+ * room even for one level at a time; PETSC_ERR_SUP, there is none. */
 PetscErrorCode MFGProblemChooseValue(MFGProblem *problem);
+
+/* The equations that it decides about, for the log. */
+const char *MFGProblemValueName(const MFGProblem *problem);
 
 /* Predicted bytes: the memory of one rank at its peak, beyond what the program itself holds, and
  * the result file. */

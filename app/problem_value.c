@@ -1,32 +1,27 @@
 #include "app/problem.h"
 #include "solvers/hints.h"
 
-static MFGHJBSpec ValueSpec(const MFGProblem *p) {
-  return (MFGHJBSpec){.dt = p->spec.horizon / p->spec.steps,
-                      .nu = p->spec.nu,
-                      .steps = p->spec.steps,
-                      .hamiltonian = p->spec.hamiltonian,
-                      .drift_levels = p->spec.drift_levels};
-}
-
 /* Levels of a chunk that the rank with the least room has room for, none as a rule where it is
  * negative; `bytes`: of such a chunk, and what is free, in that rank's eyes. */
 static PetscErrorCode ChunkThatFits(const MFGProblem *p, const MFGBackend *cuda, int *levels,
                                     double bytes[2]) {
-  const MFGHJBSpec spec = ValueSpec(p);
+  const MFGEquilibriumSpec *spec = &p->spec;
   const int dim = p->grid.block.dim;
   const int64_t owned = MFGBlockOwned(&p->grid.block);
-  const double none = (double)MFGHJBDeviceBytes(&spec, dim, owned, 0),
-               each = (double)MFGHJBDeviceBytes(&spec, dim, owned, 1) - none;
+  const double none = (double)MFGEquilibriumDeviceBytes(spec, dim, owned, 0),
+               each = (double)MFGEquilibriumDeviceBytes(spec, dim, owned, 1) - none;
+  PetscInt chunk = spec->steps;
   MFGFootprint f;
   size_t available;
 
   PetscFunctionBeginUser;
+  PetscCall(PetscOptionsGetInt(NULL, "hjb_", "-chunk", &chunk, NULL));
   PetscCall(cuda->memory->available(&available));
   PetscCall(MFGProblemLargest(p, &f));
   const double left =
       (double)available - (p->backend == cuda ? (double)(f.agents + f.moments) : 0.);
-  const double fit = floor(PetscMax(-1, PetscMin((left - none) / each, spec.steps)));
+  const double fit = floor(PetscMax(
+      -1, PetscMin((left - none) / each, (double)PetscClipInterval(chunk, 1, spec->steps))));
   double least[2] = {-fit, -left};
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, least, 2, MPI_DOUBLE, MPI_MAX, p->grid.world));
   *levels = (int)-least[0];
@@ -46,20 +41,25 @@ static PetscErrorCode Wish(MPI_Comm comm, size_t size, char wish[]) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Why this value equation is one of the host whatever is asked for, or NULL. */
+/* Why the equations are the host's whatever is asked for, or NULL. */
 static PetscErrorCode WhyOnHost(const MFGProblem *p, const char **why) {
-  char matrix[32] = "star";
+  char value[32] = "star", density[32] = "star";
 
   PetscFunctionBeginUser;
-  PetscCall(PetscOptionsGetString(NULL, "hjb_", "-mat_type", matrix, sizeof matrix, NULL));
-  *why =
-      p->grid.block.dim == 1 ? "in one dimension it is an elimination, which a GPU would slow down"
-      : strcmp(matrix, "star") ? "-hjb_mat_type asks for an assembled matrix, which is the host's"
-                               : NULL;
+  PetscCall(PetscOptionsGetString(NULL, "hjb_", "-mat_type", value, sizeof value, NULL));
+  if (MFGEquilibriumIsLinear(&p->spec))
+    PetscCall(PetscOptionsGetString(NULL, "fp_", "-mat_type", density, sizeof density, NULL));
+  *why = NULL;
+  if (strcmp(density, "star"))
+    *why = "-fp_mat_type asks for an assembled matrix, which is the host's";
+  if (strcmp(value, "star"))
+    *why = "-hjb_mat_type asks for an assembled matrix, which is the host's";
+  if (p->grid.block.dim == 1)
+    *why = "in one dimension they are eliminations, which a GPU would slow down";
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* The device, or NULL and *why there is none for the value equation. */
+/* The device, or NULL and *why there is none for the equations. */
 static PetscErrorCode Candidate(const MFGProblem *p, PetscBool asked, const MFGBackend **cuda,
                                 const char **why) {
   PetscFunctionBeginUser;
@@ -79,10 +79,11 @@ static PetscErrorCode Take(MFGProblem *p, const MFGBackend *cuda, PetscBool aske
 
   PetscFunctionBeginUser;
   PetscCall(ChunkThatFits(p, cuda, &levels, bytes));
-  PetscCheck(levels > 0 || !asked, p->grid.world, PETSC_ERR_MEM,
-             "-hjb_backend cuda: a rank needs %.1f MB of its GPU's memory for the value equation, "
-             "of which %.1f are free; take -hjb_backend cpu, or more ranks",
-             bytes[0] / 1e6, bytes[1] / 1e6);
+  PetscCheck(
+      levels > 0 || !asked, p->grid.world, PETSC_ERR_MEM,
+      "%s cuda: a rank needs %.1f MB of its GPU's memory for the %s, of which %.1f are free; "
+      "take -hjb_backend cpu, or more ranks",
+      reason, bytes[0] / 1e6, MFGProblemValueName(p), bytes[1] / 1e6);
   if (levels < 1) {
     (void)snprintf(p->value_choice, sizeof p->value_choice,
                    "cpu (auto): a rank would want %.1f MB of its GPU's memory, of which %.1f are "
@@ -99,26 +100,39 @@ static PetscErrorCode Take(MFGProblem *p, const MFGBackend *cuda, PetscBool aske
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+const char *MFGProblemValueName(const MFGProblem *p) {
+  return MFGProblemOnGrid(p) ? "value and Fokker-Planck equations" : "value equation";
+}
+
+/* What asks for the device, or NULL: on the grid `backend` does, which agents do not take there. */
+static const char *WhoAsks(const MFGProblem *p, const char *wish) {
+  if (!strcmp(wish, "cuda")) return "-hjb_backend";
+  return !strcmp(wish, "auto") && MFGProblemOnGrid(p) && !strcmp(p->config->backend, "cuda")
+             ? "backend"
+             : NULL;
+}
+
 PetscErrorCode MFGProblemChooseValue(MFGProblem *p) {
   const MFGBackend *host = MFGBackendOnHost(p->backend), *cuda = NULL;
   const PetscBool on_host = (PetscBool)!strcmp(p->config->backend, "cpu");
   char wish[16], reason[80];
-  const char *why;
+  const char *why, *who;
   double cpu, gpu;
 
   PetscFunctionBeginUser;
   p->spec.value = host;
   PetscCall(Wish(p->grid.world, sizeof wish, wish));
-  const PetscBool asked = (PetscBool)!strcmp(wish, "cuda");
+  who = WhoAsks(p, wish);
+  const PetscBool asked = (PetscBool)(who != NULL);
   if (!strcmp(wish, "cpu") || (on_host && !asked)) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(WhyOnHost(p, &why));
   if (!why) {
     PetscCall(Candidate(p, asked, &cuda, &why));
     PetscCheck(cuda || !asked, p->grid.world, PETSC_ERR_SUP,
-               "-hjb_backend cuda: there is no backend cuda here: %s", why);
+               "%s cuda: there is no backend cuda here: %s", who, why);
   }
   if (asked && cuda) {
-    PetscCall(Take(p, cuda, PETSC_TRUE, "-hjb_backend"));
+    PetscCall(Take(p, cuda, PETSC_TRUE, who));
     PetscFunctionReturn(PETSC_SUCCESS);
   }
   if (!cuda) { /* without a GPU there was nothing to choose */

@@ -17,7 +17,8 @@ static PetscErrorCode SayDecomposition(MPI_Comm comm, const MFGProblem *p) {
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
   if (*p->choice) PetscCall(MFGSay(comm, "backend: %s\n", p->choice));
-  if (*p->value_choice) PetscCall(MFGSay(comm, "value equation: %s\n", p->value_choice));
+  if (*p->value_choice)
+    PetscCall(MFGSay(comm, "%s: %s\n", MFGProblemValueName(p), p->value_choice));
   if (size > 1 && !MFGProblemOnGrid(p))
     PetscCall(MFGSay(comm, "decomposition: %s%s; %s\n", MFGDecompositionName(p->model.choice),
                      p->config->parallel.decomposition ? "" : " (auto)", p->model.reason));

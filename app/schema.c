@@ -297,9 +297,9 @@ static const MFGKey schema[] = {
      .choices = "auto|cpu|cuda",
      .by_default = "auto",
      AT(backend),
-     .doc =
-         "Where the agents and densities are computed: auto takes a GPU for each rank (cuda) where "
-         "that is predicted to be faster. The value equation is solved on the CPU."},
+     .doc = "Where agents, densities and, in two and three dimensions, the equations are computed: "
+            "auto "
+            "takes a GPU for each rank (cuda) where that is predicted to be faster."},
     {.path = "output.directory",
      .kind = MFG_KEY_TEXT,
      .by_default = "results/$CASE",

@@ -1,5 +1,6 @@
 #include "solvers/anderson.h"
 #include "solvers/equilibrium_parts.h"
+#include "solvers/exploitability.h"
 
 /* A rule's bandwidth may change in this many maps; then the map is fixed and can be accelerated. */
 #define WARM_UP_MAPS 2
@@ -123,13 +124,39 @@ static PetscErrorCode CreateParticles(MFGEquilibrium e) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static MFGHJBSpec ValueSpec(const MFGEquilibriumSpec *s) {
+  return (MFGHJBSpec){.dt = s->horizon / s->steps,
+                      .nu = s->nu,
+                      .steps = s->steps,
+                      .hamiltonian = s->hamiltonian,
+                      .drift_levels = s->drift_levels,
+                      .drift = s->drift};
+}
+
+PetscBool MFGEquilibriumIsLinear(const MFGEquilibriumSpec *s) {
+  return (PetscBool)(s->fokker_planck == MFG_FOKKER_PLANCK_GRID || s->method == MFG_OUTER_NEWTON);
+}
+
+int64_t MFGEquilibriumDeviceBytes(const MFGEquilibriumSpec *s, int dim, int64_t owned, int levels) {
+  const PetscBool grid = (PetscBool)(s->fokker_planck == MFG_FOKKER_PLANCK_GRID);
+  const MFGHJBSpec value = ValueSpec(s);
+  int64_t bytes = MFGHJBDeviceBytes(&value, dim, owned, levels);
+
+  if (MFGEquilibriumIsLinear(s))
+    bytes += MFGLinearStepDeviceBytes(&value, dim, owned, levels) +
+             MFGFokkerPlanckDeviceBytes(owned, levels);
+  if (s->method == MFG_OUTER_NEWTON) bytes += MFGLinearisedDeviceBytes(owned, levels);
+  if (grid && s->exploitability) bytes += MFGExploitabilityDeviceBytes(owned, levels);
+  return bytes;
+}
+
 static PetscErrorCode CreateLinearStep(MFGEquilibrium e) {
   const MFGEquilibriumSpec *s = &e->spec;
 
   PetscFunctionBeginUser;
   PetscCall(
       MFGLinearStepCreate(e->grid, s->value ? s->value : e->fields, &e->hjb_spec, &e->linear));
-  if (s->value_chunk) MFGLinearStepSetChunk(e->linear, s->value_chunk);
+  MFGLinearStepSetChunk(e->linear, MFGHJBChunk(e->hjb));
   MFGLinearStepShare(e->linear, MFGHJBValue(e->hjb), MFGHJBGivenDrift(e->hjb));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -138,12 +165,7 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
                                     const MFGEquilibriumSpec *spec, MFGEquilibrium *equilibrium) {
   MFGEquilibrium e;
   const int levels = spec->steps + 1;
-  const MFGHJBSpec hjb = {.dt = spec->horizon / spec->steps,
-                          .nu = spec->nu,
-                          .steps = spec->steps,
-                          .hamiltonian = spec->hamiltonian,
-                          .drift_levels = spec->drift_levels,
-                          .drift = spec->drift};
+  const MFGHJBSpec hjb = ValueSpec(spec);
 
   PetscFunctionBeginUser;
   PetscCall(PetscNew(&e));
@@ -159,7 +181,7 @@ PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backe
   e->forward.pause = MFGEquilibriumPauseDensity;
   e->forward.context = e;
   e->on_grid = (PetscBool)(spec->fokker_planck == MFG_FOKKER_PLANCK_GRID);
-  if (e->on_grid || spec->method == MFG_OUTER_NEWTON) PetscCall(CreateLinearStep(e));
+  if (MFGEquilibriumIsLinear(spec)) PetscCall(CreateLinearStep(e));
   if (!e->on_grid) PetscCall(CreateParticles(e));
   PetscCall(PetscMalloc4(levels * e->owned, &e->phi, e->owned, &e->source, levels * grid->block.dim,
                          &e->bandwidth, levels, &e->statistics));

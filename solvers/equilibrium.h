@@ -68,8 +68,10 @@ typedef struct {
   PetscBool fresh;       /* new random numbers in every outer iteration */
   MFGGoOnFunction go_on; /* NULL or asked while the agents are sampled */
   void *go_on_context;
-  const MFGBackend *value; /* borrowed; solves the value equation; NULL: that of the host */
-  int value_chunk;         /* levels of it at a time on a device, at most; 0: all */
+  /* Borrowed; solves the value equation and all that is linearised about it, on the grid the
+   * density too; NULL: that of the host. */
+  const MFGBackend *value;
+  int value_chunk; /* levels at a time there on a device, at most; 0: all */
 } MFGEquilibriumSpec;
 
 /* One evaluation of Phi. */
@@ -123,6 +125,13 @@ typedef struct {
 } MFGOutcome;
 
 typedef struct MFGEquilibrium_ *MFGEquilibrium;
+
+/* Bytes that spec->value, a device, needs for `owned` cells and chunks of `levels`. */
+int64_t MFGEquilibriumDeviceBytes(const MFGEquilibriumSpec *spec, int dim, int64_t owned,
+                                  int levels);
+
+/* True where the spec has linear steps beside the value equation: on the grid, and for newton. */
+PetscBool MFGEquilibriumIsLinear(const MFGEquilibriumSpec *spec);
 
 /* Collective on grid->world. Grid, backend and arrays of the spec are borrowed. */
 PetscErrorCode MFGEquilibriumCreate(const MFGGrid *grid, const MFGBackend *backend,

@@ -28,7 +28,7 @@ typedef struct {
 struct MFGEquilibrium_ {
   const MFGGrid *grid;
   const MFGBackend *backend; /* of agents and densities */
-  const MFGBackend *fields;  /* of the value equation, whose vectors are the host's */
+  const MFGBackend *fields;  /* of costs, which are evaluated on the host */
   MFGEquilibriumSpec spec;
   MFGHJBSpec hjb_spec;
   MFGHJB hjb;

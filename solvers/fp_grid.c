@@ -34,6 +34,10 @@ static PetscErrorCode Reserve(MFGLinearStep step, MFGFokkerPlanckPosition *p) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+int64_t MFGFokkerPlanckDeviceBytes(int64_t owned, int levels) {
+  return (levels + 1 + 3) * owned * 8;
+}
+
 PetscErrorCode MFGFokkerPlanckPositionDestroy(MFGFokkerPlanckPosition *p) {
   PetscFunctionBeginUser;
   if (!p->change) PetscFunctionReturn(PETSC_SUCCESS);

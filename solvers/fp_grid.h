@@ -45,6 +45,9 @@ typedef struct {
   double *work;       /* owned; [2][owned]: a right-hand side and its solution */
 } MFGFokkerPlanckPosition;
 
+/* Bytes that a position holds on a device for chunks of `levels`. */
+int64_t MFGFokkerPlanckDeviceBytes(int64_t owned, int levels);
+
 /* As MFGFokkerPlanckSweep, asking and going on as `position` says. */
 PetscErrorCode MFGFokkerPlanckSweepFrom(MFGLinearStep step, MFGFokkerPlanckPosition *position,
                                         const double *U, PetscBool warm, double tolerance,

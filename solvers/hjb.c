@@ -244,6 +244,10 @@ void MFGHJBSetChunk(MFGHJB hjb, int levels) {
   if (!hjb->backend->memory->is_host) hjb->levels.most = PetscMin(levels, hjb->levels.most);
 }
 
+int MFGHJBChunk(MFGHJB hjb) {
+  return hjb->levels.most;
+}
+
 const MFGBackend *MFGHJBBackend(MFGHJB hjb) {
   return hjb->backend;
 }

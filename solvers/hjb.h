@@ -62,6 +62,8 @@ int64_t MFGHJBStepBytes(int dim);
  * most, which needs less of its memory; default all, or -hjb_chunk. On the host it is one. */
 void MFGHJBSetChunk(MFGHJB hjb, int levels);
 
+int MFGHJBChunk(MFGHJB hjb);
+
 /* Whose memory and operations it uses: what Create was given, or that of the host. */
 const MFGBackend *MFGHJBBackend(MFGHJB hjb);
 

@@ -104,6 +104,11 @@ int64_t MFGLinearStepBytes(int dim, int64_t owned) {
   return owned * (dim == 1 ? 12 * 8 + 3 * (8 + 12 + 16) : 46 * 8 + (2 * dim + 1) * 32 + 32);
 }
 
+int64_t MFGLinearStepDeviceBytes(const MFGHJBSpec *spec, int dim, int64_t owned, int levels) {
+  const int64_t drift = spec->drift_levels > 1 ? levels : spec->drift_levels;
+  return MFGLinearStepBytes(dim, owned) + (levels + dim * drift + 3) * owned * 8;
+}
+
 const MFGGrid *MFGLinearStepGrid(MFGLinearStep step) {
   return step->grid;
 }

@@ -29,6 +29,9 @@ PetscErrorCode MFGLinearStepCreate(const MFGGrid *grid, const MFGBackend *backen
  */
 int64_t MFGLinearStepBytes(int dim, int64_t owned);
 
+/* Bytes it holds on a device for chunks of `levels`, none of them shared. */
+int64_t MFGLinearStepDeviceBytes(const MFGHJBSpec *spec, int dim, int64_t owned, int levels);
+
 PetscErrorCode MFGLinearStepDestroy(MFGLinearStep *step);
 
 const MFGGrid *MFGLinearStepGrid(MFGLinearStep step);

@@ -37,6 +37,10 @@ PetscErrorCode MFGLinearisedCreate(MFGLinearStep step, const MFGCost *running,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+int64_t MFGLinearisedDeviceBytes(int64_t owned, int levels) {
+  return (4 * levels + 2 + 2) * owned * 8;
+}
+
 PetscErrorCode MFGLinearisedDestroy(MFGLinearised *linearised) {
   MFGLinearised l;
 

@@ -18,6 +18,8 @@ typedef struct MFGLinearised_ *MFGLinearised;
  */
 PetscErrorCode MFGLinearisedCreate(MFGLinearStep step, const MFGCost *running,
                                    const MFGCost *terminal, MFGLinearised *linearised);
+/* Bytes it holds on a device for chunks of `levels`, beside the step. */
+int64_t MFGLinearisedDeviceBytes(int64_t owned, int levels);
 PetscErrorCode MFGLinearisedDestroy(MFGLinearised *linearised);
 
 /* Not collective. Where the derivative is taken; all on the host, borrowed and unchanged until the

@@ -60,7 +60,7 @@ foreach(np 1 2 3 4)
 endforeach()
 
 # The whole program on the stand-in.
-foreach(case bits shared refused restart value value_restart devices)
+foreach(case bits shared refused restart value value_restart grid grid_memory grid_restart devices)
   add_test(NAME run.${case}.standin.np2 COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/gpu_on_host/whole_runs.py
     ${case} $<TARGET_FILE:nashflow_on_host> $<TARGET_FILE:nashflow> ${CMAKE_SOURCE_DIR} ${MPIEXEC_EXECUTABLE})
   set_tests_properties(run.${case}.standin.np2 PROPERTIES PROCESSORS 2 TIMEOUT 300 LABELS "gpu;verification;parallel")

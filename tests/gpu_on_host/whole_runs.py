@@ -159,6 +159,70 @@ def case_value_restart(tmp):
     same_bits(tmp / "whole", tmp / "parts")
 
 
+def case_grid(tmp):
+    """The density on the grid: both equations, Newton's linearised sweeps and the exploitability by the device."""
+    few = ("fokker_planck.method=grid", "equilibrium.max_iterations=2", "equilibrium.exploitability=1", "time.steps=6", "equilibrium.tolerance=1e-4",
+           "running_cost.coupling.strength=5")
+    for dim, method, ranks, chunk in (2, "newton", 2, 4), (3, "newton", 1, 100), (2, "picard", 1, 3):
+        name, sets = CASES[dim][0], (CASES[dim][1][0], *few, f"equilibrium.method={method}")
+        here, there = tmp / f"cpu{dim}{ranks}", tmp / f"cuda{dim}{ranks}"
+        run(PROGRAM, name, here, sets, "cpu", ranks)
+        text = run(ON_HOST, name, there, sets, "cuda", ranks, options=("-hjb_chunk", str(chunk)))
+        told = f"value and Fokker-Planck equations: cuda (backend), vectors of the host, {min(chunk, 6)} of 6 levels"
+        assert told in text, text
+        same_bits(here, there, "convergence/exploitability")
+    name, sets = CASES[1]
+    text = run(ON_HOST, name, tmp / "one", (*few, sets[0]), "cuda")
+    assert "value and Fokker-Planck equations: cpu: in one dimension" in text, text
+    name, sets = CASES[2]
+    for out, options, told in (("by_hand", ("-hjb_backend", "cpu"), None),
+                               ("assembled", ("-fp_mat_type", "aij", "-fp_pc_type", "jacobi"), "cpu: -fp_mat_type asks")):
+        text = run(ON_HOST, name, tmp / out, (*few, sets[0]), "cuda", options=options)
+        assert (told or "") in text and "equations: cuda" not in text, text
+    assert "no NVIDIA driver" in run(ON_HOST, name, tmp / "none", (*few, sets[0]), "cuda", expect=64, mfg_standin_devices=-1)
+
+
+def case_grid_memory(tmp):
+    """As much of a GPU's memory as is predicted is enough; with less, chunks are shorter; too little is told."""
+    name, sets = CASES[2]
+    sets = ("domain.cells=[24,20]", "fokker_planck.method=grid", "equilibrium.method=newton", "equilibrium.max_iterations=2",
+            "equilibrium.exploitability=1", "time.steps=10", "equilibrium.tolerance=1e-3", "running_cost.coupling.strength=5")
+    run(PROGRAM, name, tmp / "cpu", sets, "cpu")
+    pattern = r"equations: cuda \(backend\), vectors of the host, (\d+) of 10 levels at a time in ([\d.]+) of ([\d.]+) free MB"
+    memory, levels = 0, []
+    for out, share in ("all", 1), ("exact", 1), ("less", .7):
+        text = run(ON_HOST, name, tmp / out, sets, "cuda", **({"mfg_standin_memory": int(memory * share)} if memory else {}))
+        found = re.search(pattern, text)
+        assert found, text
+        levels.append(int(found[1]))
+        memory = memory or 1e6 * (float(found[2]) + .1)
+        same_bits(tmp / "cpu", tmp / out, "convergence/exploitability")
+    assert levels[:2] == [10, 10] and 1 <= levels[2] < 8, levels
+    text = run(ON_HOST, name, tmp / "little", sets, "cuda", expect=75, mfg_standin_memory=int(memory / 20))
+    assert re.search(r"backend cuda: a rank needs [\d.]+ MB of its GPU's memory for the value and Fokker-Planck", text), text
+
+
+def case_grid_restart(tmp):
+    """Chunk by chunk of both sweeps by the host and by the device in turn: the bits of an undisturbed run."""
+    name, sets = CASES[2]
+    sets = (sets[0], "time.steps=12", "fokker_planck.method=grid", "equilibrium.max_iterations=2")
+    run(PROGRAM, name, tmp / "whole", sets, "cpu")
+    parts, within = 12, set()
+    for part in range(parts + 1):
+        on_device = part % 2 == 1
+        if part < parts:
+            (tmp / "parts").mkdir(exist_ok=True)
+            (tmp / "parts" / "stop").write_text("")
+        run(*((ON_HOST, name, tmp / "parts", sets, "cuda") if on_device else (PROGRAM, name, tmp / "parts", sets, "cpu")),
+            expect=85 if part < parts else 2, restart="auto", options=("-hjb_chunk", "4") if on_device else ())
+        for checkpoint in sorted((tmp / "parts").glob("checkpoint_*.h5"))[-1:]:
+            with h5py.File(checkpoint) as f:
+                if f.visit(lambda item: item.endswith("fp_change") or None):
+                    within.add(on_device)
+    assert within == {True, False}, f"not stopped within Fokker-Planck sweeps of both: {within}"
+    same_bits(tmp / "whole", tmp / "parts")
+
+
 def case_restart(tmp):
     """Piece by piece by cpu and cuda in turn, and the rest by cpu: the bits of an undisturbed run."""
     name, sets = CASES[1]
