@@ -222,10 +222,11 @@ const MFGMemoryOps MFGMemoryOps_CUDA = {.name = "device",
                                         .forget = Forget_CUDA,
                                         .available = Available_CUDA};
 
-static PetscErrorCode CopySlab_CUDA(const MFGSlab *slab, void *fields, void *buffer, int back) {
+static PetscErrorCode CopySlabs_CUDA(int count, const MFGSlab slabs[], void *fields,
+                                     void *const buffers[], int back) {
   PetscFunctionBeginUser;
-  RUN(back ? "unpack slab" : "pack slab",
-      MFGLaunchCopySlab(slab, fields, buffer, back, &gpu.device));
+  RUN(back ? "unpack slabs" : "pack slabs",
+      MFGLaunchCopySlabs(count, slabs, fields, buffers, back, &gpu.device));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -262,7 +263,7 @@ static PetscErrorCode Arrive_CUDA(const MFGTransit *transit, const MFGAgentRange
 }
 
 const MFGTransitOps MFGTransitOps_CUDA = {.name = "cuda",
-                                          .copy_slab = CopySlab_CUDA,
+                                          .copy_slabs = CopySlabs_CUDA,
                                           .depart = Depart_CUDA,
                                           .pack = Pack_CUDA,
                                           .unpack = Unpack_CUDA,

@@ -48,8 +48,8 @@ cudaError_t MFGLaunchSort(const MFGSort *job, const MFGDevice *device);
 
 /* The operations of MFGTransitOps. Of these only pack needs work memory. */
 int64_t MFGPackWork(const MFGTransit *transit);
-cudaError_t MFGLaunchCopySlab(const MFGSlab *slab, void *fields, void *buffer, int back,
-                              const MFGDevice *device);
+cudaError_t MFGLaunchCopySlabs(int count, const MFGSlab slabs[], void *fields,
+                               void *const buffers[], int back, const MFGDevice *device);
 cudaError_t MFGLaunchDepart(const MFGTransit *transit, const MFGAgentRange *agents,
                             const int64_t *leavers, const MFGDevice *device);
 cudaError_t MFGLaunchPack(const MFGTransit *transit, int axis, void *const message[2],

@@ -32,33 +32,58 @@ static Axes AxesOf(const MFGTransit *t) {
 
 /* ---- slabs ---- */
 
+/* Of equal size; where each begins, and its buffer. */
+typedef struct {
+  MFGSlab size;
+  int count;
+  int64_t begin[MFG_SLABS_MOST][MFG_MAX_DIM];
+  void *buffer[MFG_SLABS_MOST];
+} Slabs;
+
+static int64_t SlabBytes(const MFGSlab *s) {
+  return s->fields * s->count[0] * s->count[1] * s->count[2] * s->element;
+}
+
 /* Words of T: a cell has element / sizeof(T) of them. */
 template <typename T>
-static __global__ void CopySlabKernel(const MFGSlab s, T *fields, T *buffer, int back) {
+static __global__ void CopySlabsKernel(const Slabs slabs, T *fields, int back) {
+  const MFGSlab &s = slabs.size;
   const int64_t words = s.element / (int64_t)sizeof(T), run = s.count[0] * words;
-  MFG_FOR_EACH(i, s.fields * s.count[2] * s.count[1] * run) {
+  const int64_t each = s.fields * s.count[2] * s.count[1] * run;
+  MFG_FOR_EACH(j, slabs.count * each) {
+    const int which = j >= each;
+    const int64_t i = j - which * each, *begin = slabs.begin[which];
     const int64_t row = i / run, y = row % s.count[1], plane = row / s.count[1];
     const int64_t z = plane % s.count[2], field = plane / s.count[2];
-    const int64_t line = (field * s.size[2] + s.begin[2] + z) * s.size[1] + s.begin[1] + y;
-    T *cell = fields + (line * s.size[0] + s.begin[0]) * words + i % run;
+    const int64_t line = (field * s.size[2] + begin[2] + z) * s.size[1] + begin[1] + y;
+    T *cell = fields + (line * s.size[0] + begin[0]) * words + i % run;
+    T *word = (T *)slabs.buffer[which] + i;
     if (back)
-      *cell = buffer[i];
+      *cell = *word;
     else
-      buffer[i] = *cell;
+      *word = *cell;
   }
 }
 
-cudaError_t MFGLaunchCopySlab(const MFGSlab *slab, void *fields, void *buffer, int back,
-                              const MFGDevice *device) {
-  const int64_t bytes =
-      slab->fields * slab->count[0] * slab->count[1] * slab->count[2] * slab->element;
-  if (!bytes) return cudaSuccess;
-  if (slab->element % 8)
-    return MFGLaunch(CopySlabKernel<char>, MFGBlocksFor(device, bytes, MFG_THREADS), MFG_THREADS, 0,
-                     device->stream, *slab, (char *)fields, (char *)buffer, back);
-  return MFGLaunch(CopySlabKernel<uint64_t>, MFGBlocksFor(device, bytes / 8, MFG_THREADS),
-                   MFG_THREADS, 0, device->stream, *slab, (uint64_t *)fields, (uint64_t *)buffer,
-                   back);
+template <typename T>
+static cudaError_t CopyWords(const Slabs *slabs, void *fields, int back, const MFGDevice *device) {
+  const int64_t words = slabs->count * SlabBytes(&slabs->size) / (int64_t)sizeof(T);
+  return MFGLaunch(CopySlabsKernel<T>, MFGBlocksFor(device, words, MFG_THREADS), MFG_THREADS, 0,
+                   device->stream, *slabs, (T *)fields, back);
+}
+
+cudaError_t MFGLaunchCopySlabs(int count, const MFGSlab slabs[], void *fields,
+                               void *const buffers[], int back, const MFGDevice *device) {
+  Slabs all = {};
+  if (!count || !SlabBytes(slabs)) return cudaSuccess;
+  all.size = slabs[0];
+  all.count = count;
+  for (int i = 0; i < count; i++) {
+    for (int k = 0; k < MFG_MAX_DIM; k++) all.begin[i][k] = slabs[i].begin[k];
+    all.buffer[i] = buffers[i];
+  }
+  return slabs->element % 8 ? CopyWords<uint32_t>(&all, fields, back, device)
+                            : CopyWords<uint64_t>(&all, fields, back, device);
 }
 
 /* ---- departure ---- */

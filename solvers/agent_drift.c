@@ -28,7 +28,8 @@ static PetscErrorCode Scatter(const MFGAgentDrift *d, const MFGGrid *grid, int f
   }
   PetscCall(
       MFGMemoryZero(d->backend->memory, fields * MFGBlockCells(b), sizeof(double), d->fetched));
-  PetscCall(d->backend->carrier->transit->copy_slab(&slab, d->fetched, d->owned, 1));
+  PetscCall(
+      d->backend->carrier->transit->copy_slabs(1, &slab, d->fetched, (void *[]){d->owned}, 1));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -51,7 +52,8 @@ static PetscErrorCode CopyInside(const MFGAgentDrift *d, const MFGGrid *grid, co
     slab.begin[k] = box->start[k] - rim->start[k];
     slab.count[k] = box->count[k];
   }
-  PetscCall(d->backend->carrier->transit->copy_slab(&slab, d->fetched, d->owned, 1));
+  PetscCall(
+      d->backend->carrier->transit->copy_slabs(1, &slab, d->fetched, (void *[]){d->owned}, 1));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -99,9 +99,10 @@ typedef struct {
 } MFGSort;
 
 /* A slab of cells: begin[k] .. begin[k] + count[k] - 1 of fields on size[k] cells. */
+#define MFG_SLABS_MOST 2
 typedef struct {
   int64_t size[MFG_MAX_DIM], begin[MFG_MAX_DIM], count[MFG_MAX_DIM];
-  int64_t element, fields; /* bytes of a cell; number of fields */
+  int64_t element, fields; /* bytes of a cell, a multiple of 4; number of fields */
 } MFGSlab;
 
 /* How many agents are where, in the backend's memory: no step waits for the host to know. */

@@ -169,6 +169,24 @@ static int64_t SlabBytes(const MFGSlab *s) {
   return s->fields * s->count[0] * s->count[1] * s->count[2] * s->element;
 }
 
+/* The cells on the sides of an axis that have a neighbour, to send or (back) as received. */
+static PetscErrorCode CopySides(MFGExchange x, int axis, MFGSlab slab, void *fields,
+                                const int begin[2], int back) {
+  MFGSlab slabs[MFG_SLABS_MOST];
+  void *buffers[MFG_SLABS_MOST];
+  int count = 0;
+
+  PetscFunctionBeginUser;
+  for (int side = 0; side < 2; side++) {
+    if (x->neighbor[axis][side] < 0) continue;
+    slab.begin[axis] = begin[side];
+    slabs[count] = slab;
+    buffers[count++] = x->buffer[(back ? 2 : 0) + side];
+  }
+  if (count) PetscCall(x->transit->copy_slabs(count, slabs, fields, buffers, back));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGExchangeHalo(MFGExchange x, const MFGHalo *halo, void *fields) {
   const MFGBlock *box = &x->box;
   PetscLogEvent event;
@@ -181,20 +199,13 @@ PetscErrorCode MFGExchangeHalo(MFGExchange x, const MFGHalo *halo, void *fields)
     PetscCheck(halo->width[k] <= box->count[k], PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
                "a rim of %d cells on axis %d is wider than this rank's %d cells", halo->width[k], k,
                box->count[k]);
-    MFGSlab s = SlabOf(box, halo, k);
+    const MFGSlab s = SlabOf(box, halo, k);
     const int64_t bytes = SlabBytes(&s);
-    for (int side = 0; side < 2; side++) {
-      if (x->neighbor[k][side] < 0) continue;
-      PetscCall(Reserve(x, side, bytes));
-      s.begin[k] = side ? box->count[k] : halo->width[k];
-      PetscCall(x->transit->copy_slab(&s, fields, x->buffer[side], 0));
-    }
+    for (int side = 0; side < 2; side++)
+      if (x->neighbor[k][side] >= 0) PetscCall(Reserve(x, side, bytes));
+    PetscCall(CopySides(x, k, s, fields, (const int[]){halo->width[k], box->count[k]}, 0));
     PetscCall(Swap(x, k, bytes, &x->bytes.halo));
-    for (int side = 0; side < 2; side++) {
-      s.begin[k] = side ? box->count[k] + halo->width[k] : 0;
-      if (x->neighbor[k][side] >= 0)
-        PetscCall(x->transit->copy_slab(&s, fields, x->buffer[2 + side], 1));
-    }
+    PetscCall(CopySides(x, k, s, fields, (const int[]){0, box->count[k] + halo->width[k]}, 1));
   }
   PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);

@@ -33,8 +33,10 @@ extern const MFGExchangeOps MFGExchangeOps_MPI;
  * without a decision of the host. */
 typedef struct {
   const char *name;
-  /* The slab's cells of every field to the buffer, or (back) from it. */
-  PetscErrorCode (*copy_slab)(const MFGSlab *slab, void *fields, void *buffer, int back);
+  /* The cells of every field in each of `count` slabs to its buffer, or (back) from it. At most
+   * MFG_SLABS_MOST, of which only where they begin differs. */
+  PetscErrorCode (*copy_slabs)(int count, const MFGSlab slabs[], void *fields,
+                               void *const buffers[], int back);
   /* The agents at the places leavers[1 .. leavers[0]] become records, the last agents take their
    * places. `agents` are all the room there is. */
   PetscErrorCode (*depart)(const MFGTransit *transit, const MFGAgentRange *agents,
@@ -87,7 +89,7 @@ PetscErrorCode MFGExchangeSumInt64(MPI_Comm comm, int64_t count, int64_t *values
 /* Fields on this rank's box with `width` cells more on each side: [fields][z][y][x] elements. */
 typedef struct {
   int width[MFG_MAX_DIM]; /* at most the narrowest box of the axis; 0: nothing to exchange there */
-  int64_t element;        /* bytes of one cell */
+  int64_t element;        /* bytes of one cell, a multiple of 4 */
   int64_t fields;
 } MFGHalo;
 

@@ -1,10 +1,8 @@
 #include "solvers/exchange.h"
 
-static PetscErrorCode CopySlab_CPU(const MFGSlab *s, void *fields, void *buffer, int back) {
+static void CopySlab(const MFGSlab *s, void *fields, void *buffer, int back) {
   const size_t run = (size_t)(s->count[0] * s->element);
   char *place = buffer;
-
-  PetscFunctionBeginUser;
   for (int64_t f = 0; f < s->fields; f++)
     for (int64_t z = 0; z < s->count[2]; z++)
       for (int64_t y = 0; y < s->count[1]; y++, place += run) {
@@ -12,6 +10,12 @@ static PetscErrorCode CopySlab_CPU(const MFGSlab *s, void *fields, void *buffer,
         char *cells = (char *)fields + (row * s->size[0] + s->begin[0]) * s->element;
         memcpy(back ? cells : place, back ? place : cells, run);
       }
+}
+
+static PetscErrorCode CopySlabs_CPU(int count, const MFGSlab slabs[], void *fields,
+                                    void *const buffers[], int back) {
+  PetscFunctionBeginUser;
+  for (int i = 0; i < count; i++) CopySlab(&slabs[i], fields, buffers[i], back);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -111,7 +115,7 @@ static PetscErrorCode Arrive_CPU(const MFGTransit *t, const MFGAgentRange *agent
 }
 
 const MFGTransitOps MFGTransitOps_CPU = {.name = "cpu",
-                                         .copy_slab = CopySlab_CPU,
+                                         .copy_slabs = CopySlabs_CPU,
                                          .depart = Depart_CPU,
                                          .pack = Pack_CPU,
                                          .unpack = Unpack_CPU,

@@ -25,7 +25,7 @@ static PetscErrorCode Gather(const MFGMultigrid *m, const MFGMultigridLevel *l, 
     slab.count[k] = b->count[k];
   }
   PetscCall(MFGMemoryZero(m->backend->memory, words, sizeof(int64_t), whole));
-  PetscCall(m->backend->carrier->transit->copy_slab(&slab, whole, box, 1));
+  PetscCall(m->backend->carrier->transit->copy_slabs(1, &slab, whole, (void *[]){box}, 1));
   PetscCall(MFGExchangeSum(l->exchange, words, (int64_t *)(void *)whole));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -81,7 +81,7 @@ static PetscErrorCode CycleGathered(const MFGMultigrid *m, int i, int transposed
     slab.begin[k] = b->start[k];
     slab.count[k] = b->count[k] + rim;
   }
-  PetscCall(m->backend->carrier->transit->copy_slab(&slab, next->x, s->x, 0));
+  PetscCall(m->backend->carrier->transit->copy_slabs(1, &slab, next->x, (void *[]){s->x}, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -80,7 +80,7 @@ static PetscErrorCode MatGetDiagonal_Star(Mat A, Vec diagonal) {
     slab.size[k] = block->count[k] + 2 * slab.begin[k];
   }
   PetscCall(MFGVectorWrite(diagonal, star->backend, &star->product, &d));
-  PetscCall(star->backend->carrier->transit->copy_slab(&slab, star->values, d, 0));
+  PetscCall(star->backend->carrier->transit->copy_slabs(1, &slab, star->values, (void *[]){d}, 0));
   PetscCall(MFGVectorRestoreWrite(diagonal, star->backend, &star->product, &d));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

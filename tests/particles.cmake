@@ -12,5 +12,6 @@ mfg_test(particles.domain SOURCE test_particles_domain.c STANDIN 2 NP 1 2 3 4 7 
 mfg_test(particles.single SOURCE test_particles_single.c STANDIN 1 NP 1 2 TIMEOUT 300 LABELS unit parallel)
 mfg_test(particles.sort SOURCE test_particles_sort.c STANDIN 1 WATCHED 1 LABELS unit)
 mfg_test(particles.moments SOURCE test_particles_moments.c STANDIN 1 WATCHED 1 LABELS unit ARGS -agents_portion 4096)
-mfg_test(exchange.halo SOURCE test_exchange_halo.c NP 1 2 3 4 7 LABELS unit parallel)
+mfg_test(exchange.halo SOURCE test_exchange_halo.c STANDIN 1 2 3 NP 1 2 3 4 7 LABELS unit parallel)
+mfg_test(exchange.transit SOURCE test_exchange_transit.c STANDIN 1 2 3 WATCHED 1 NP 1 2 3 LABELS unit parallel)
 mfg_test(hints.choice SOURCE test_hints.c NP 1 2 LABELS unit parallel)

@@ -33,43 +33,75 @@ static int Wrapped(const MFGBlock *b, int cell[]) {
   return 1;
 }
 
+/* Fields of numbers of 4 or 8 bytes, in the backend's memory. */
+static void CheckRims(const Box *box, int element) {
+  const MFGBackend *backend = MFGTestMemory();
+  MFGGrid grid;
+  MFGExchange x;
+  PetscMPIInt rank;
+  char *there;
+  CreateGrid(PETSC_COMM_WORLD, box, &grid);
+  MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, backend->carrier, &grid.box, grid.divisions, &x));
+  MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
+  const MFGBlock *b = &grid.box;
+  MFGHalo halo = {.element = element, .fields = 3};
+  for (int k = 0; k < b->dim; k++) halo.width[k] = PetscMin(k + 1, b->cells[k] / grid.divisions[k]);
+  const MFGExtent e = MFGBlockWidened(b, halo.width);
+  const int64_t numbers = 3 * MFGExtentCells(&e);
+  char *field = calloc(numbers, element);
+  MFG_OK(MFGMemoryAllocate(backend->memory, numbers, element, &there));
+  for (int pass = 0; pass < 2; pass++) {
+    char *v = field;
+    if (pass) {
+      MFG_OK(MFGMemoryCopy(backend->memory, numbers, element, MFG_COPY_FROM_HOST, field, there));
+      MFG_OK(MFGExchangeHalo(x, &halo, there));
+      MFG_OK(MFGMemoryCopy(backend->memory, numbers, element, MFG_COPY_TO_HOST, there, field));
+    }
+    for (int f = 0; f < 3; f++)
+      for (int64_t c = 0; c < MFGExtentCells(&e); c++, v += element) {
+        int cell[3] = {e.start[0] + (int)(c % e.count[0]),
+                       e.start[1] + (int)(c / e.count[0] % e.count[1]),
+                       e.start[2] + (int)(c / e.count[0] / e.count[1])};
+        int own = 1;
+        int64_t mark = 0;
+        for (int k = 0; k < 3; k++)
+          own &= cell[k] >= b->start[k] && cell[k] < b->start[k] + b->count[k];
+        if (pass ? Wrapped(b, cell) : own) mark = Mark(b, cell, f);
+        if (!pass)
+          memcpy(v, &mark, element);
+        else
+          assert_memory_equal(v, &mark, element);
+      }
+  }
+  const MFGBlock whole = MFGGridWhole(&grid);
+  assert_int_equal(MFGExchangeBytesMoved(x).halo,
+                   MFGExchangeHaloBytes(&whole, grid.divisions, rank, &halo));
+  free(field);
+  MFG_OK(MFGMemoryFree(backend->memory, &there));
+  MFG_OK(MFGExchangeDestroy(&x));
+  MFG_OK(MFGGridDestroy(&grid));
+}
+
 static void RimsHoldWhatTheirOwnersHold(void **state) {
   (void)state;
-  for (int i = 0; i < BOXES; i++) {
-    MFGGrid grid;
-    MFGExchange x;
-    PetscMPIInt rank;
-    CreateGrid(PETSC_COMM_WORLD, &boxes[i], &grid);
-    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGCarrier_Host, &grid.box, grid.divisions, &x));
-    MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
-    const MFGBlock *b = &grid.box;
-    MFGHalo halo = {.element = 8, .fields = 3};
-    for (int k = 0; k < b->dim; k++)
-      halo.width[k] = PetscMin(k + 1, b->cells[k] / grid.divisions[k]);
-    const MFGExtent e = MFGBlockWidened(b, halo.width);
-    int64_t *field = calloc(3 * MFGExtentCells(&e), sizeof *field);
-    for (int pass = 0; pass < 2; pass++) {
-      int64_t *v = field;
-      if (pass) MFG_OK(MFGExchangeHalo(x, &halo, field));
-      for (int f = 0; f < 3; f++)
-        for (int64_t c = 0; c < MFGExtentCells(&e); c++, v++) {
-          int cell[3] = {e.start[0] + (int)(c % e.count[0]),
-                         e.start[1] + (int)(c / e.count[0] % e.count[1]),
-                         e.start[2] + (int)(c / e.count[0] / e.count[1])};
-          int own = 1;
-          for (int k = 0; k < 3; k++)
-            own &= cell[k] >= b->start[k] && cell[k] < b->start[k] + b->count[k];
-          if (!pass && own) *v = Mark(b, cell, f);
-          if (pass) assert_int_equal(*v, Wrapped(b, cell) ? Mark(b, cell, f) : 0);
-        }
-    }
-    const MFGBlock whole = MFGGridWhole(&grid);
-    assert_int_equal(MFGExchangeBytesMoved(x).halo,
-                     MFGExchangeHaloBytes(&whole, grid.divisions, rank, &halo));
-    free(field);
-    MFG_OK(MFGExchangeDestroy(&x));
-    MFG_OK(MFGGridDestroy(&grid));
-  }
+  for (int i = 0; i < BOXES; i++)
+    for (int element = 4; element <= 8; element += 4) CheckRims(&boxes[i], element);
+}
+
+/* The travellers, on the host, in the backend's memory for a migration. */
+static void Migrate(MFGExchange x, int dim, const MFGTravellers *t) {
+  const MFGMemoryOps *m = MFGTestMemory()->memory;
+  const int64_t words = t->capacity * (dim + 1);
+  MFGTravellers there = *t;
+  MFG_OK(MFGMemoryAllocate(m, words, sizeof(double), &there.record));
+  MFG_OK(MFGMemoryAllocate(m, 1, sizeof(MFGTraffic), &there.traffic));
+  MFG_OK(MFGMemoryCopy(m, words, sizeof(double), MFG_COPY_FROM_HOST, t->record, there.record));
+  MFG_OK(MFGMemoryCopy(m, 1, sizeof(MFGTraffic), MFG_COPY_FROM_HOST, t->traffic, there.traffic));
+  MFG_OK(MFGExchangeMigrate(x, &there));
+  MFG_OK(MFGMemoryCopy(m, words, sizeof(double), MFG_COPY_TO_HOST, there.record, t->record));
+  MFG_OK(MFGMemoryCopy(m, 1, sizeof(MFGTraffic), MFG_COPY_TO_HOST, there.traffic, t->traffic));
+  MFG_OK(MFGMemoryFree(m, &there.record));
+  MFG_OK(MFGMemoryFree(m, &there.traffic));
 }
 
 /* Rank r sends 10 + r agents to anywhere. */
@@ -105,10 +137,11 @@ static void AgentsReachTheirBoxesOverAnyDistance(void **state) {
     MFGGrid grid;
     MFGExchange x;
     PetscMPIInt rank, size;
-    double record[4 * 400];
+    double record[4 * 400] = {0};
     int64_t before[3], after[3];
     CreateGrid(PETSC_COMM_WORLD, &boxes[i], &grid);
-    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGCarrier_Host, &grid.box, grid.divisions, &x));
+    MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, MFGTestMemory()->carrier, &grid.box, grid.divisions,
+                             &x));
     MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
     MPI_Comm_size(PETSC_COMM_WORLD, &size);
     MFGTraffic traffic = {.travelling = 0};
@@ -119,7 +152,7 @@ static void AgentsReachTheirBoxesOverAnyDistance(void **state) {
                              .traffic = &traffic};
     Throw(&grid.box, rank, &t);
     Tally(grid.box.dim, &t, before);
-    MFG_OK(MFGExchangeMigrate(x, &t));
+    Migrate(x, grid.box.dim, &t);
     Tally(grid.box.dim, &t, after);
     assert_memory_equal(before, after, sizeof before);
     assert_int_equal(before[0], size * 10 + size * (size - 1) / 2);
@@ -146,23 +179,24 @@ static void MissingRoomIsTold(void **state) {
   MFGGrid grid;
   MFGExchange x;
   PetscMPIInt rank, size;
-  double record[2 * 400];
+  double record[2 * 400] = {0};
   CreateGrid(PETSC_COMM_WORLD, &boxes[1], &grid);
-  MFG_OK(MFGExchangeCreate(PETSC_COMM_WORLD, &MFGCarrier_Host, &grid.box, grid.divisions, &x));
+  MFG_OK(
+      MFGExchangeCreate(PETSC_COMM_WORLD, MFGTestMemory()->carrier, &grid.box, grid.divisions, &x));
   MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
   MFGTraffic traffic = {.travelling = 0};
   MFGTravellers t = {
       .message = 2, .capacity = 400, .record = record, .rounds = {1}, .traffic = &traffic};
   Throw(&grid.box, rank, &t);
-  MFG_OK(MFGExchangeMigrate(x, &t));
+  Migrate(x, grid.box.dim, &t);
   int64_t most[2] = {traffic.most_message, traffic.strays[0]};
   MFG_OK(MFGExchangeMax(x, 2, most));
   if (size > 1) assert_true(most[0] > 2);
   traffic = (MFGTraffic){.travelling = 0};
   t = (MFGTravellers){.message = 100, .capacity = 400, .record = record, .traffic = &traffic};
   Throw(&grid.box, rank, &t);
-  MFG_OK(MFGExchangeMigrate(x, &t));
+  Migrate(x, grid.box.dim, &t);
   most[0] = traffic.strays[0];
   MFG_OK(MFGExchangeMax(x, 1, most));
   assert_int_equal(most[0] > 0, size > 1);

@@ -120,12 +120,17 @@ static void TestBitsOfTheCPU(void **state) {
 }
 
 /* Six passes of each level above 4096 cells, and one kernel for all others: of 192 x 128 those of
- * 192 x 128 and 96 x 64, on one rank. */
+ * 192 x 128 and 96 x 64, on one rank. On more, a level of more than 2048 cells stays divided and
+ * has five exchanges of rims besides, each with one kernel before and one behind the messages of an
+ * axis, for both its sides; the others are gathered by a copy, a sum and a copy back. Ranks in a
+ * row send and receive on two sides of one axis. */
 static void TestLaunches(void **state) {
   static const struct {
-    int dim, cells[3], kernels;
-  } grids[] = {
-      {2, {64, 64, 1}, 1}, {2, {128, 128, 1}, 7}, {2, {192, 128, 1}, 13}, {3, {32, 32, 32}, 7}};
+    int dim, cells[3], kernels, divided;
+  } grids[] = {{2, {64, 64, 1}, 1, 1},
+               {2, {128, 128, 1}, 7, 2},
+               {2, {192, 128, 1}, 13, 3},
+               {3, {32, 32, 32}, 7, 2}};
   const int walls[] = {0, 0, 0};
   const MFGBackend *cuda;
   PetscMPIInt size;
@@ -141,7 +146,12 @@ static void TestLaunches(void **state) {
     print_message("%d x %d x %d: %d kernels, %d collectives, %d copies within the device\n",
                   grids[k].cells[0], grids[k].cells[1], grids[k].cells[2], (int)counts.kernels,
                   (int)counts.collectives, (int)counts.copies[1][1]);
+    const int divided = grids[k].divided, rims = 5 * divided;
     if (size == 1) assert_int_equal(counts.kernels, grids[k].kernels);
+    if (size == 2 || size == 3) {
+      assert_int_equal(counts.kernels, 6 * divided + 3 + 2 * grids[k].dim * rims);
+      assert_int_equal(counts.collectives, 4 * rims + 1);
+    }
     MFG_OK(PetscFree(x));
     Close(&s);
   }
