@@ -12,7 +12,11 @@ mfg_test(cli.parse SOURCE test_cli_parse.c NP 1 LABELS unit)
 
 # The same table through the whole program: exit codes, and nothing written.
 if(Python3_FOUND)
-  add_test(NAME config.bad_input_program.cpu.np1 COMMAND ${Python3_EXECUTABLE} ${bad_dir}/run.py
-    $<TARGET_FILE:nashflow> ${MPIEXEC_EXECUTABLE} 1)
-  set_tests_properties(config.bad_input_program.cpu.np1 PROPERTIES TIMEOUT 900 LABELS io)
+  foreach(way "" _both)
+    add_test(NAME config.bad_input_program${way}.cpu.np1 COMMAND ${Python3_EXECUTABLE} ${bad_dir}/run.py
+      $<TARGET_FILE:nashflow> ${MPIEXEC_EXECUTABLE} 1 $<$<STREQUAL:${way},_both>:--both>
+      COMMAND_EXPAND_LISTS)
+    set_tests_properties(config.bad_input_program${way}.cpu.np1 PROPERTIES TIMEOUT 900 LABELS io)
+  endforeach()
+  set_tests_properties(config.bad_input_program_both.cpu.np1 PROPERTIES LABELS "io;slow")
 endif()

@@ -5,14 +5,17 @@ runs of the program, whose errors and orders are known.
 """
 import csv
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 
 try:
     import h5py
     import matplotlib.image
+    import matplotlib.pyplot
     import numpy as np
 except ImportError as error:
     print("skipped:", error)
@@ -20,12 +23,46 @@ except ImportError as error:
 data, scripts, program, inputs = sys.argv[1:5]
 
 
-def call(script, *args, code=0, env=None):
-    done = subprocess.run([sys.executable, *(["-S"] if env else []), os.path.join(scripts, script), *args],
-                          capture_output=True, text=True)
-    assert done.returncode == code, (script, args, done.returncode, done.stderr)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout + done.stderr
+def fresh(script, *args, options=()):
+    """Exit code, output and errors of a script in an interpreter of its own."""
+    done = subprocess.run([sys.executable, *options, os.path.join(scripts, script), *args], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def forked(script, *args):
+    """The same in a copy of this process, which has loaded what takes a script half a second."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(errors.fileno(), 2)
+            path = sys.argv[0] = os.path.join(scripts, script)
+            sys.argv[1:] = args
+            sys.path[0] = scripts
+            code = 0
+            try:
+                runpy.run_path(path, run_name="__main__")
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
+                if isinstance(end.code, str):
+                    print(end.code, file=sys.stderr)
+            except BaseException:
+                traceback.print_exc()
+                code = 1
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        errors.seek(0)
+        return code, out.read(), errors.read()
+
+
+def call(script, *args, code=0, start=forked, **more):
+    ended, out, errors = start(script, *args, **more)
+    assert ended == code, (script, args, ended, errors)
+    assert "Traceback" not in errors, errors
+    return out + errors
 
 
 def picture(path):
@@ -268,9 +305,9 @@ with tempfile.TemporaryDirectory() as out:
     assert "error: " in call("plot.py", f"{data}/1d", "--out", "/proc/absent", code=1)
     assert "no such file" in call("info.py", f"{out}/absent.h5", code=1)
     assert "not an HDF5 file" in call("info.py", __file__, code=1)
-    assert "apt install python3-h5py" in call("info.py", f"{data}/1d", code=1, env=True)
+    assert "apt install python3-h5py" in call("info.py", f"{data}/1d", code=1, start=fresh, options=["-S"])
     for script in ("plot.py", "animate.py", "compare.py", "convergence.py", "info.py", "scaling.py", "sweep.py"):
-        assert "usage" in call(script, "--help")
+        assert "usage" in call(script, "--help", start=fresh)
     check_runs(out)
     check_scaling(out)
     check_known_error(out)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Bad inputs through the whole program: exit code, message, remedy, and nothing written.
 
-    run.py NASHFLOW MPIEXEC [RANKS]
+    run.py NASHFLOW MPIEXEC RANKS [--both]
 
-Each line of cases.txt is tried with --validate and as a run, and the bad command lines below.
+Lines of cases.txt are tried with --validate and as a run in turn, or each in both ways, and the bad command lines below.
 """
 import pathlib
 import subprocess
@@ -56,11 +56,13 @@ def reader_leaves(nashflow, problems):
 
 def main():
     nashflow = str(pathlib.Path(sys.argv[1]).resolve())
-    start = [sys.argv[2], "-n", sys.argv[3] if len(sys.argv) > 3 else "1", nashflow]
+    start = [sys.argv[2], "-n", sys.argv[3], nashflow]
+    both = sys.argv[4:] == ["--both"]
     problems, tried = [], 0
     with tempfile.TemporaryDirectory() as scratch:
-        for name, code, what, remedy in table():
-            for flags in (["--validate"], ["--output", f"{scratch}/run"]):
+        for line, (name, code, what, remedy) in enumerate(table()):
+            ways = ["--validate"], ["--output", f"{scratch}/run"]
+            for flags in ways if both else [ways[line % 2]]:
                 command = [*start, "run", str(HERE / name), *flags]
                 attempt(command, code, (what, remedy), scratch, problems)
                 tried += 1
