@@ -74,7 +74,7 @@ MFGAgentRange MFGAgentsFrom(const MFGAgents *a, int64_t first) {
   return range;
 }
 
-static PetscErrorCode ReserveScratch(MFGSortScratch *s, const MFGMemoryOps *memory, int64_t room,
+PetscErrorCode MFGSortScratchReserve(MFGSortScratch *s, const MFGMemoryOps *memory, int64_t room,
                                      int64_t cells) {
   int64_t places = s->room, starts = s->cells ? s->cells + 1 : 0;
 
@@ -107,7 +107,7 @@ PetscErrorCode MFGAgentsSort(const MFGBackend *backend, const MFGBlock *box, MFG
   PetscFunctionBeginUser;
   if (!backend->agents->sort || a->range.count > UINT32_MAX) PetscFunctionReturn(PETSC_SUCCESS);
   PetscCall(MFGAgentsWriteIds(a));
-  PetscCall(ReserveScratch(s, a->memory, a->room, MFGBlockOwned(box)));
+  PetscCall(MFGSortScratchReserve(s, a->memory, a->room, MFGBlockOwned(box)));
   const MFGSort job = {.domain = *box,
                        .agents = a->range,
                        .place = s->place,

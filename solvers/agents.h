@@ -43,6 +43,9 @@ typedef struct {
  * 2^32 - 1 are left as they are: only slower. */
 PetscErrorCode MFGAgentsSort(const MFGBackend *backend, const MFGBlock *box, MFGAgents *agents,
                              MFGSortScratch *scratch);
+/* For sorts of arrays with so much room in a box of so many cells, which then allocate nothing. */
+PetscErrorCode MFGSortScratchReserve(MFGSortScratch *scratch, const MFGMemoryOps *memory,
+                                     int64_t room, int64_t cells);
 PetscErrorCode MFGSortScratchDestroy(MFGSortScratch *scratch);
 int64_t MFGSortScratchBytes(int64_t agents, int64_t cells);
 

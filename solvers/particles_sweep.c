@@ -72,6 +72,7 @@ static PetscErrorCode ScanResidents(MFGAgentSweep *s, int begin, int end, int64_
 
   PetscFunctionBeginUser;
   while (redo) {
+    if (s->sort_every) PetscCall(MFGResidentsReserveSort(p->residents, &p->scratch));
     if (MFGExchangeRecordable(p->exchange))
       PetscCall(RunSteps(&steps));
     else
@@ -155,10 +156,12 @@ static PetscErrorCode ChooseExtent(MFGAgentSweep *s) {
 /* Once: sorting sorted agents costs next to nothing. */
 static PetscErrorCode SortInitial(MFGParticles p) {
   PetscFunctionBeginUser;
-  if (p->residents)
+  if (p->residents) {
+    PetscCall(MFGResidentsReserveSort(p->residents, &p->scratch));
     PetscCall(MFGResidentsSortInitial(p->residents, &p->scratch));
-  else
+  } else {
     PetscCall(MFGAgentsSort(p->backend, &p->domain, &p->initial, &p->scratch));
+  }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

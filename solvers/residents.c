@@ -232,6 +232,14 @@ PetscErrorCode MFGResidentsStep(MFGResidents r, MFGScan *scan) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+PetscErrorCode MFGResidentsReserveSort(MFGResidents r, MFGSortScratch *scratch) {
+  PetscFunctionBeginUser;
+  if (r->backend->agents->sort)
+    PetscCall(MFGSortScratchReserve(scratch, r->backend->memory, r->now.room,
+                                    MFGBlockOwned(&r->grid->box)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGResidentsSort(MFGResidents r, MFGSortScratch *scratch) {
   PetscFunctionBeginUser;
   PetscCall(MFGAgentsSort(r->backend, &r->grid->box, &r->now, scratch));

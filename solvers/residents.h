@@ -44,6 +44,9 @@ int64_t MFGResidentsPeak(MFGResidents residents);
  * ask MFGResidentsCheck before the result is used. */
 PetscErrorCode MFGResidentsStep(MFGResidents residents, MFGScan *scan);
 
+/* Room to sort as many agents as their arrays hold: a sort among steps that are recorded may not
+ * allocate. */
+PetscErrorCode MFGResidentsReserveSort(MFGResidents residents, MFGSortScratch *scratch);
 /* The agents here now, or those that Reset brings back, into the order of their cells. */
 PetscErrorCode MFGResidentsSort(MFGResidents residents, MFGSortScratch *scratch);
 PetscErrorCode MFGResidentsSortInitial(MFGResidents residents, MFGSortScratch *scratch);

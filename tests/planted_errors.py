@@ -426,6 +426,8 @@ PLANTS = [
      "if (lane == leader) first = atomicAdd(counter, (unsigned long long)__popc(lanes));",
      "if (lane == leader) {\n    first = *counter;\n    *counter += (unsigned long long)__popc(lanes);\n  }",
      "exchange.transit"),
+    ("no room to sort before steps are recorded", "solvers/particles_sweep.c",
+     "    if (s->sort_every) PetscCall(MFGResidentsReserveSort(p->residents, &p->scratch));\n", "", "gpu.sweep"),
     ("agents copied to the host between steps", "solvers/particles_sweep.c",
      "    s->scan.agents = p->now.range;\n",
      "    s->scan.agents = p->now.range;\n    double x;\n"

@@ -90,10 +90,9 @@ static void AllowedBytes(const Case *c, int64_t *there, int64_t *back) {
 
 /* Nothing else is copied, nor in a sweep that was done before allocated; copies and waits are as
  * many for few steps as for more. From the second sweep on the steps of divided agents are one
- * launch of a graph, of the kernels that were launched one by one in the first, with the same bits;
- * sorted ones get their ids and room to sort in the first, and the graph a sweep later. The steps
- * of the others are one kernel between two sorts: a level more is a kernel of marginals and the
- * passes of its density. */
+ * launch of a graph, of the kernels that were launched one by one in the first, with the same bits.
+ * The steps of the others are one kernel between two sorts: a level more is a kernel of marginals
+ * and the passes of its density. */
 static void OnlyTheEndsOfAChunkAreCopied(void **state) {
   (void)state;
   MFGStandinCounts few[8];
@@ -114,7 +113,7 @@ static void OnlyTheEndsOfAChunkAreCopied(void **state) {
       counts[again] = MFGStandinCount();
       if (!again) memcpy(first, c.M, bytes);
       assert_memory_equal(c.M, first, bytes);
-      assert_int_equal(counts[again].graph_launches, way && again > sorts);
+      assert_int_equal(counts[again].graph_launches, way && again > 0);
       assert_int_equal(counts[again].kernels, counts[0].kernels);
       AllowedBytes(&c, &there, &back);
       if (again || way || !sorts) assert_int_equal(counts[again].bytes[0][1], there);
@@ -155,14 +154,14 @@ static void BuffersGrow(void **state) {
     still.push = moving.push = -12;
     MFG_OK(Sweep(&still));
     const size_t bytes = (still.steps + 1) * MFGBlockOwned(&still.grid.block) * sizeof(double);
-    for (int again = 0; again < 3 + sorts; again++) {
+    for (int again = 0; again < 3; again++) {
       memset(moving.M, 0xff, bytes);
       MFGStandinCountReset();
       MFG_OK(Sweep(&moving));
       const MFGStandinCounts counts = MFGStandinCount();
       assert_memory_equal(moving.M, still.M, bytes);
-      assert_int_equal(counts.frees > 0, !again && (size > 1 || sorts));
-      assert_int_equal(counts.graph_launches, again > sorts);
+      assert_int_equal(counts.frees > 0, !again && size > 1);
+      assert_int_equal(counts.graph_launches, again > 0);
     }
     Close(&moving);
     Close(&still);
