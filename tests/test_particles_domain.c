@@ -227,17 +227,18 @@ static void AThousandFastStepsLoseNobody(void **state) {
   PetscMPIInt size;
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
   for (int i = MFGTestBrief(); i < (MFGTestBrief() ? 2 : 3); i++) {
-    const Problem p = {i < 2 ? boxes[i] : &small,
-                       400,
-                       /* More ranks than cores: 20 ms a step. */
-                       MFGTestOnDevice() || (size > 2 && i != 1) ? 60 : 1000,
-                       1e-4,
-                       30,
-                       1.5,
-                       9,
-                       0,
-                       MFG_DENSITY_MOMENTS,
-                       {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
+    const Problem p = {
+        i < 2 ? boxes[i] : &small,
+        400,
+        /* More ranks than cores: 20 ms a step. On one rank they are always at home. */
+        MFGTestOnDevice() || (size != 2 && i != 1) ? 60 : 1000,
+        1e-4,
+        30,
+        1.5,
+        9,
+        0,
+        MFG_DENSITY_MOMENTS,
+        {.decomposition = MFG_DECOMPOSITION_DOMAIN}};
     Solution s;
     MFG_OK(Solve(PETSC_COMM_WORLD, MFGTestMemory(), &p, &s));
     const MFGBlock *b = &s.grid.block;

@@ -376,7 +376,7 @@ static void BoxesAndPoints(const MFGAgentsOps *ops, const Box *where, const MFGM
     for (int k = 0; k < b.dim; k++)
       x[k][a] = point[k][a] = b.lower[k] + TestUniform(&seed) * (b.upper[k] - b.lower[k]);
   }
-  for (int n = 0; n < 5; n++) {
+  for (int n = 0; n < (MFGTestBrief() ? 3 : 5); n++) {
     memset(whole, 0, 3 * field * sizeof *whole);
     memcpy(before, x, sizeof x);
     MFG_OK(Drift((void *)&b, n, n + 1, drift));
