@@ -15,3 +15,4 @@ mfg_test(particles.moments SOURCE test_particles_moments.c STANDIN 1 WATCHED 1 L
 mfg_test(exchange.halo SOURCE test_exchange_halo.c STANDIN 1 2 3 NP 1 2 3 4 7 LABELS unit parallel)
 mfg_test(exchange.transit SOURCE test_exchange_transit.c STANDIN 1 2 3 WATCHED 1 NP 1 2 3 LABELS unit parallel)
 mfg_test(hints.choice SOURCE test_hints.c NP 1 2 LABELS unit parallel)
+mfg_test(hints.value SOURCE test_hints_value.c NP 1 2 LABELS unit parallel)

@@ -41,6 +41,17 @@ PLANTS = [
     ("control cost ignored", "solvers/model.h",
      "return 1 / (2 * h->control_cost);", "return 1 / 2.;"),
 
+    ("value equation: prediction by the first sweep", "solvers/hints_value.c",
+     "if (i) *seconds", "*seconds", "hints.value"),
+    ("value equation: prediction of the fastest rank", "solvers/hints_value.c",
+     "&now, 1, MPI_DOUBLE, MPI_MAX", "&now, 1, MPI_DOUBLE, MPI_MIN", "hints.value"),
+    ("value equation: slope of the prediction from the origin", "solvers/hints_value.c",
+     "/ (cells[1] - cells[0])", "/ cells[1]", "hints.value"),
+    ("value equation: large grids tried on slow backends", "solvers/hints_value.c",
+     "t[0] * LEVELS > PATIENCE", "t[0] > PATIENCE", "hints.value"),
+    ("value equation: grids of few cells to a rank tried", "solvers/hints_value.c",
+     "most * size) {", "most) {", "hints.value"),
+
     ("half of a sum over the ranks forgotten", "solvers/decomposition.c",
      "replicated ? 2 * (ranks - 1)", "replicated ? (ranks - 1)", "hints.choice"),
     ("sum over the ranks in an estimate forgotten", "solvers/decomposition.c",
