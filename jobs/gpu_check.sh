@@ -131,14 +131,19 @@ whole_solve() {
   same cpu_solve gpu_solve /m /u
 }
 
-# The value equation on the GPU, with PETSc's vectors there where it has any; its multiplications and additions may
-# be fused there, so that the last bits are others.
+# The value equation on the GPU, and with the density on the grid both equations and Newton's method, with PETSc's
+# vectors there where it has any; its multiplications and additions may be fused there, so that the last bits are
+# others.
 value_on_gpu() {
-  local dataset
-  solve cpu_value 1 cpu torus_2d --set equilibrium.max_iterations=2
-  solve gpu_value 1 cuda torus_2d --set equilibrium.max_iterations=2 -- -hjb_backend cuda
-  for dataset in /m /u; do
-    "$run" h5diff -d 1e-5 "$work/cpu_value/result.h5" "$work/gpu_value/result.h5" "$dataset"
+  local dataset method
+  for method in particles grid; do
+    set -- torus_2d --set equilibrium.max_iterations=2 --set "fokker_planck.method=$method"
+    [ $method = particles ] || set -- "$@" --set equilibrium.method=newton
+    solve "cpu_$method" 1 cpu "$@"
+    solve "gpu_$method" 1 cuda "$@" -- -hjb_backend cuda
+    for dataset in /m /u; do
+      "$run" h5diff -d 1e-5 "$work/cpu_$method/result.h5" "$work/gpu_$method/result.h5" "$dataset"
+    done
   done
 }
 
@@ -316,7 +321,7 @@ main() {
   tests "tests, one rank" 180 '\.cuda\.np1$'
   part "bits for a given drift" 30 "$self" --given_drift || true
   part "bits of a whole solve in 1D" 30 "$self" --whole_solve || true
-  part "value equation on the GPU in 2D" 40 "$self" --value_on_gpu || true
+  part "equations on the GPU in 2D" 60 "$self" --value_on_gpu || true
   part "verify torus_1d" 60 "$run" "$program" verify torus_1d --backend cuda || true
   part "verify noflux_2d" 60 "$run" "$program" verify noflux_2d --backend cuda || true
   part "verify lq_1d" 60 "$run" "$program" verify lq_1d --backend cuda || true
