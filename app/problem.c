@@ -222,7 +222,8 @@ MFGFootprint MFGProblemFootprint(const MFGProblem *p, const MFGSweepLayout *l, i
   const int control = p->config->output.control, grid = MFGProblemOnGrid(p),
             quasi = newton && !grid;
   const int64_t updates = PetscMax(0, PetscMin(s->memory, s->max_iterations - 1));
-  MFGFootprint f = {.here = here,
+  MFGFootprint f = {.rank = rank,
+                    .here = here,
                     /* newton: the directions of GMRES, and what the linearised sweeps keep */
                     .flows = (4 + 1 + (anderson || quasi) + control * dim + 67 * newton +
                               (s->exploitability > 0)) *

@@ -62,6 +62,7 @@ const char *MFGProblemValueName(const MFGProblem *problem);
  * the result file. */
 typedef struct {
   int64_t flows, history, tables, value, agents, moments, linear, total, disk;
+  int rank;
   int64_t here; /* agents of the rank at t = 0 */
 } MFGFootprint;
 

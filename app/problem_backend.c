@@ -23,7 +23,7 @@ static PetscErrorCode DeviceMemory(const MFGProblem *p, const MFGBackend *backen
   PetscFunctionBeginUser;
   PetscCall(MFGProblemLargest(p, &f));
   PetscCall(backend->memory->available(&available));
-  bytes[0] = (double)(f.agents + f.moments);
+  bytes[0] = (double)MFGSweepDeviceBytes(&p->layout, backend, f.rank, f.here);
   bytes[1] = -(double)available;
   PetscCallMPI(MPI_Allreduce(MPI_IN_PLACE, bytes, 2, MPI_DOUBLE, MPI_MAX, p->grid.world));
   bytes[1] = -bytes[1];

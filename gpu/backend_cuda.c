@@ -8,8 +8,9 @@
 #include "gpu/stream.h"
 #include "solvers/backend.h"
 
-/* Work memory at least doubles when it grows. */
+/* Work memory at least doubles when it grows while it is small or an older one has to stay. */
 #define RETIRED_MOST 48
+#define SMALL (1 << 20)
 
 /* Agents whose boxes are listed at a time (-agents_portion): half a gigabyte of work memory. */
 #define PORTION (1 << 24)
@@ -123,7 +124,7 @@ static PetscErrorCode Wait(void) {
 static PetscErrorCode ReserveWork(int64_t bytes) {
   PetscFunctionBeginUser;
   if (bytes <= gpu.work_size) PetscFunctionReturn(PETSC_SUCCESS);
-  bytes = PetscMax(bytes, 2 * gpu.work_size);
+  if (gpu.recordings || bytes < SMALL) bytes = PetscMax(bytes, 2 * gpu.work_size);
   PetscCall(Wait());
   if (gpu.device.work) gpu.retired[gpu.retired_count++] = gpu.device.work;
   gpu.device.work = NULL;
@@ -299,11 +300,17 @@ static PetscErrorCode Sort_CUDA(const MFGSort *job) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static int64_t Work_CUDA(const MFGScan *job) {
+  const MFGSort sort = {.domain = job->domain, .agents = job->agents};
+  return PetscMax(MFGScanWork(job, &gpu.device), MFGSortWork(&sort));
+}
+
 static const MFGAgentsOps agentsOps = {.name = "cuda",
                                        .sample = Sample_CUDA,
                                        .scan = Scan_CUDA,
                                        .deposit = Deposit_CUDA,
-                                       .sort = Sort_CUDA};
+                                       .sort = Sort_CUDA,
+                                       .work = Work_CUDA};
 
 static PetscErrorCode Convolve_CUDA(const MFGConvolution *job, const int64_t *moments,
                                     double *density) {

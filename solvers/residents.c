@@ -66,6 +66,10 @@ MFGTravellers MFGTravellersFor(const MFGBlock *whole, const int divisions[MFG_MA
   return t;
 }
 
+int64_t MFGResidentsRoom(int64_t here, const MFGTravellers *t) {
+  return here + here / 8 + t->capacity;
+}
+
 static PetscErrorCode ReserveTravellers(MFGResidents r) {
   MFGTravellers *t = &r->travellers;
   const MFGMemoryOps *memory = r->backend->memory;
@@ -127,8 +131,7 @@ PetscErrorCode MFGResidentsCreate(const MFGGrid *grid, const MFGBackend *backend
     PetscCall(MFGAgentsCopy(&mine, &r->initial));
     PetscCall(MFGAgentsDestroy(&mine));
   }
-  PetscCall(ReserveAgents(r, r->initial.range.count + r->initial.range.count / 8 +
-                                 r->travellers.capacity));
+  PetscCall(ReserveAgents(r, MFGResidentsRoom(r->initial.range.count, &r->travellers)));
   PetscCall(MFGResidentsReset(r));
   *residents = r;
   PetscFunctionReturn(PETSC_SUCCESS);

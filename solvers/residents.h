@@ -20,6 +20,9 @@ PetscErrorCode MFGResidentsDestroy(MFGResidents *residents);
 MFGTravellers MFGTravellersFor(const MFGBlock *whole, const int divisions[MFG_MAX_DIM],
                                int64_t agents, double deviation);
 
+/* Agents for whom a rank that starts with `here` has room. */
+int64_t MFGResidentsRoom(int64_t here, const MFGTravellers *travellers);
+
 /* How often arrays or messages have changed: what was recorded before may not be replayed. */
 int64_t MFGResidentsChanges(MFGResidents residents);
 

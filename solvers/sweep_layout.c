@@ -135,6 +135,43 @@ int64_t MFGSweepAgentBytes(const MFGSweepLayout *l, int64_t here) {
          sorted * MFGSortScratchBytes(here + moving, MFGBlockCells(&l->whole) / Ranks(l));
 }
 
+/* What a rank's operations work with: one memory for all of them, that of the convolution too. */
+static int64_t WorkBytes(const MFGSweepLayout *l, const MFGBackend *backend, const MFGBlock *box,
+                         int64_t room) {
+  int64_t some;
+  MFGScan scan = {.domain = l->whole, .agents = {.count = room}, .level_end = 1, .shape = l->shape};
+  if (Domain(l)) {
+    const MFGHalo rim = MomentRim(l, 1);
+    scan.domain = *box;
+    scan.extent = MFGBlockWidened(box, rim.width);
+    scan.ghosted = PETSC_TRUE;
+    scan.leavers = &some;
+  }
+  return backend->agents->work ? backend->agents->work(&scan) : 0;
+}
+
+/* Arrays of agents have room for some more in a box; densities of a chunk wait for the host. */
+int64_t MFGSweepDeviceBytes(const MFGSweepLayout *l, const MFGBackend *backend, int rank,
+                            int64_t here) {
+  const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
+  const int64_t chunk = MFGSweepChunk(l, MFG_DENSITY_MOMENTS), owned = MFGBlockOwned(&box);
+  int64_t room = here, bytes = MFGSweepAgentBytes(l, here);
+
+  if (Domain(l)) {
+    const int dim = l->whole.dim;
+    const PetscBool sorted = (PetscBool)(MFGSweepSortEvery(l) > 0);
+    const MFGTravellers t = MFGTravellersFor(&l->whole, l->divisions, l->agents, l->deviation);
+    const int64_t agent = MFGAgentBytes(dim, l->single, PETSC_TRUE);
+    room = MFGResidentsRoom(here, &t);
+    bytes = ((chunk < l->steps ? 2 : 1) * here + room) * agent + (room + 1) * 8 +
+            t.capacity * (dim + 1) * 8 + 4 * MFGMessageBytes(dim, t.message) +
+            sorted * MFGSortScratchBytes(room, owned);
+  }
+  const int64_t convolution = ConvolutionBytes(l, Domain(l) ? owned : MFGBlockCells(&l->whole));
+  return bytes + MFGSweepChunkBytes(l, rank) + chunk * owned * 8 +
+         PetscMax(0, WorkBytes(l, backend, &box, room) - convolution);
+}
+
 /* A fair share of numbers with its owners, and two copies of the records while they travel. */
 int64_t MFGSweepStartBytes(const MFGSweepLayout *l, int64_t here) {
   const int64_t share = l->agents / Ranks(l), record = (l->whole.dim + 1) * 8;

@@ -1,6 +1,7 @@
 /* What a sweep of the agents moves and holds, known before it. */
 #pragma once
 
+#include "solvers/backend.h"
 #include "solvers/exchange.h"
 #include "solvers/kde.h"
 
@@ -43,6 +44,11 @@ int64_t MFGSweepChunkBytes(const MFGSweepLayout *layout, int rank);
  * drawn by number are sent to their boxes before the first one. */
 int64_t MFGSweepAgentBytes(const MFGSweepLayout *layout, int64_t here);
 int64_t MFGSweepStartBytes(const MFGSweepLayout *layout, int64_t here);
+
+/* Bytes that rank `rank` with `here` agents at t = 0 holds in a sweep in the memory of a backend
+ * that is not the host's: there what is reserved counts, with what its operations work with. */
+int64_t MFGSweepDeviceBytes(const MFGSweepLayout *layout, const MFGBackend *backend, int rank,
+                            int64_t here);
 
 /* Bytes that paths of some agents take besides: every rank has them, and a level of the whole
  * drift. */

@@ -439,6 +439,8 @@ PLANTS = [
      "exchange.transit"),
     ("no room to sort before steps are recorded", "solvers/particles_sweep.c",
      "    if (s->sort_every) PetscCall(MFGResidentsReserveSort(p->residents, &p->scratch));\n", "", "gpu.sweep"),
+    ("work memory of a device forgotten", "solvers/sweep_layout.c",
+     "PetscMax(0, WorkBytes(l, backend, &box, room) - convolution)", "0 * WorkBytes(l, backend, &box, convolution)", "gpu.sweep"),
     ("agents copied to the host between steps", "solvers/particles_sweep.c",
      "    s->scan.agents = p->now.range;\n",
      "    s->scan.agents = p->now.range;\n    double x;\n"
