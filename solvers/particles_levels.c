@@ -10,18 +10,22 @@ PetscErrorCode MFGParticlesStatistics(MFGParticles p, const MFGMomentShape *shap
 
   PetscFunctionBeginUser;
   PetscCall(
-      MFGMemoryReserve(memory, count * n, sizeof *p->sums, &p->marginals_size, &p->marginals));
-  PetscCall(
-      MFGMemoryReserve(&MFGMemoryOps_Host, count * n, sizeof *p->sums, &p->sums_size, &p->sums));
-  PetscCall(MFGMemoryZero(memory, count * n, sizeof *p->sums, p->marginals));
+      MFGMemoryReserve(memory, count * n, sizeof *p->marginals, &p->marginals_size, &p->marginals));
+  const int64_t *sums = p->marginals;
+  PetscCall(MFGMemoryZero(memory, count * n, sizeof *sums, p->marginals));
   for (int i = 0; i < count; i++)
     PetscCall(MFGBackendMarginals(p->backend, &job, moments + i * field, p->marginals + i * n));
   PetscCall(MFGExchangeSum(p->exchange, count * n, p->marginals));
-  PetscCall(
-      MFGMemoryCopy(memory, count * n, sizeof *p->sums, MFG_COPY_TO_HOST, p->marginals, p->sums));
+  if (!memory->is_host) {
+    PetscCall(
+        MFGMemoryReserve(&MFGMemoryOps_Host, count * n, sizeof *sums, &p->sums_size, &p->sums));
+    PetscCall(
+        MFGMemoryCopy(memory, count * n, sizeof *sums, MFG_COPY_TO_HOST, p->marginals, p->sums));
+    sums = p->sums;
+  }
   for (int i = 0; i < count; i++)
     PetscCall(
-        MFGMarginalStatistics(&p->domain, shape, p->spec.count, p->sums + i * n, &statistics[i]));
+        MFGMarginalStatistics(&p->domain, shape, p->spec.count, sums + i * n, &statistics[i]));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
