@@ -58,32 +58,29 @@ template <int dim> static __global__ void FinishKernel(const MFGStarFinish f) {
   }
 }
 
-/* One block of at least cells^2 threads; thread n i + j has the element (i, j) of both matrices. */
+/* One block of cells^2 threads; thread n i + j has the element (i, j) of both matrices. */
 static __global__ void InvertKernel(const MFGStarLevel l, double *inverse) {
   __shared__ double matrix[DIRECT * DIRECT], result[DIRECT * DIRECT];
   const int n = (int)MFGBlockOwned(&l.block), thread = (int)threadIdx.x;
   const int i = thread / n, j = thread % n;
-  const bool here = i < n;
-  if (here) result[thread] = i == j;
+  result[thread] = i == j;
   if (thread < n) MFGStarDenseRow(&l, thread, matrix + thread * n);
   __syncthreads();
   for (int p = 0; p < n; p++) {
-    const double pivot = 1 / matrix[p * n + p];
+    const double pivot = 1 / matrix[p * n + p], row = matrix[p * n + j] * pivot;
+    const double of_result = result[p * n + j] * pivot;
+    const double factor = i != p ? matrix[i * n + p] : 0;
     __syncthreads();
-    if (here && i == p) {
-      matrix[thread] *= pivot;
-      result[thread] *= pivot;
-    }
-    __syncthreads();
-    const double factor = here && i != p ? matrix[i * n + p] : 0;
-    __syncthreads();
-    if (factor != 0) {
-      if (j >= p) matrix[thread] -= factor * matrix[p * n + j];
-      result[thread] -= factor * result[p * n + j];
+    if (i == p) {
+      matrix[thread] = row;
+      result[thread] = of_result;
+    } else if (factor != 0) {
+      if (j >= p) matrix[thread] -= factor * row;
+      result[thread] -= factor * of_result;
     }
     __syncthreads();
   }
-  if (here) inverse[thread] = result[thread];
+  inverse[thread] = result[thread];
 }
 
 cudaError_t MFGLaunchStarFinish(const MFGStarFinish *job, const MFGDevice *device) {
@@ -93,5 +90,6 @@ cudaError_t MFGLaunchStarFinish(const MFGStarFinish *job, const MFGDevice *devic
 
 cudaError_t MFGLaunchStarInvert(const MFGStarLevel *level, double *inverse,
                                 const MFGDevice *device) {
-  return MFGLaunch(InvertKernel, 1, DIRECT * DIRECT, 0, device->stream, *level, inverse);
+  const unsigned cells = (unsigned)MFGBlockOwned(&level->block);
+  return MFGLaunch(InvertKernel, 1, cells * cells, 0, device->stream, *level, inverse);
 }

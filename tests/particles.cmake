@@ -13,6 +13,7 @@ mfg_test(particles.single SOURCE test_particles_single.c STANDIN 1 NP 1 2 TIMEOU
 mfg_test(particles.sort SOURCE test_particles_sort.c STANDIN 1 WATCHED 1 LABELS unit)
 mfg_test(particles.moments SOURCE test_particles_moments.c STANDIN 1 WATCHED 1 LABELS unit ARGS -agents_portion 4096)
 mfg_test(exchange.halo SOURCE test_exchange_halo.c STANDIN 1 2 3 NP 1 2 3 4 7 LABELS unit parallel)
+mfg_test(particles.drift SOURCE test_particles_drift.c STANDIN 1 2 NP 1 2 3 LABELS unit parallel)
 mfg_test(exchange.transit SOURCE test_exchange_transit.c STANDIN 1 2 3 WATCHED 1 NP 1 2 3 LABELS unit parallel)
 mfg_test(hints.choice SOURCE test_hints.c NP 1 2 LABELS unit parallel)
 mfg_test(hints.value SOURCE test_hints_value.c NP 1 2 LABELS unit parallel)

@@ -441,6 +441,13 @@ PLANTS = [
      "    if (s->sort_every) PetscCall(MFGResidentsReserveSort(p->residents, &p->scratch));\n", "", "gpu.sweep"),
     ("work memory of a device forgotten", "solvers/sweep_layout.c",
      "PetscMax(0, WorkBytes(l, backend, &box, room) - convolution)", "0 * WorkBytes(l, backend, &box, convolution)", "gpu.sweep"),
+    ("component of a mirrored drift mistaken on the device", "gpu/grid_hjb.cu",
+     "(int)(i / cells % box.dim), at, drift + (i - cell));", "(int)(i / cells / box.dim), at, drift + (i - cell));",
+     "particles.drift"),
+    ("normal component of a mirrored drift not turned round", "solvers/particle_point.h",
+     "    factor *= sign;\n", "", "particles.drift"),
+    ("drift of a box copied beside its cells", "solvers/agent_drift.c",
+     "slab.begin[k] = box->start[k] - rim->start[k];", "slab.begin[k] = 0;", "particles.drift"),
     ("agents copied to the host between steps", "solvers/particles_sweep.c",
      "    s->scan.agents = p->now.range;\n",
      "    s->scan.agents = p->now.range;\n    double x;\n"
