@@ -140,7 +140,7 @@ static void SumsHaveOneOrder(void **state) {
     for (int i = 0; i < count; i++) {
       a[i] = i % 13 - 4;
       b[i] = i % 5;
-      c[i] = sin(i * i + 1.);
+      c[i] = sin(i * (double)i + 1);
       whole += a[i];
       weighted += a[i] * b[i];
     }
