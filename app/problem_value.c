@@ -19,8 +19,9 @@ static PetscErrorCode ChunkThatFits(const MFGProblem *p, const MFGBackend *cuda,
   PetscCall(cuda->memory->available(&available));
   PetscCall(MFGProblemLargest(p, &f));
   const double left =
-      (double)available -
-      (p->backend == cuda ? (double)MFGSweepDeviceBytes(&p->layout, cuda, f.rank, f.here) : 0.);
+      (double)available - (p->backend == cuda && !MFGProblemOnGrid(p)
+                               ? (double)MFGSweepDeviceBytes(&p->layout, cuda, f.rank, f.here)
+                               : 0.);
   const double fit = floor(PetscMax(
       -1, PetscMin((left - none) / each, (double)PetscClipInterval(chunk, 1, spec->steps))));
   double least[2] = {-fit, -left};
