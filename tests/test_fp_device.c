@@ -3,16 +3,11 @@
  * exploitability, by chunks of any length, also where one goes on with what the other began.
  * Nothing is copied but what goes there before a chunk and comes back after it, and the vectors of
  * PETSc, which on the stand-in are the host's. */
-#include "tests/gpu_on_host/standin.h"
-#include "tests/hjb_fixture.h"
+#include "tests/device_fixture.h"
 
 #include "solvers/exploitability.h"
 #include "solvers/fp_grid.h"
 #include "solvers/linearised.h"
-
-enum { STEPS = 5 };
-
-static const int cells[] = {13, 10, 6};
 
 typedef struct {
   MFGGrid grid;
@@ -30,29 +25,18 @@ typedef struct {
   double *M;
 } Side;
 
-static double Hill(const double x[]) {
-  return cos(2 * PI * x[0]) * (1 + .5 * cos(PI * x[1])) + .3 * x[2] * x[2];
-}
-static double Other(const double x[]) {
-  return sin(2 * PI * x[0]) + x[1] * x[1] + .7 * cos(2 * x[2]);
-}
 static double Start(const double x[]) {
   return 1 + .5 * sin(2 * PI * x[0] + .3) + .3 * cos(2 * x[1] + 1);
 }
 
-/* drifts: 0, 1 or STEPS + 1 levels. The axes have different boundaries. */
+/* drifts: levels of the given drift. */
 static void Open(Problem *p, int dim, int drifts) {
-  const double lower[] = {0, 0, -1}, upper[] = {1, 1.5, 1.2};
-  const MFGBoundary faces[][2] = {{MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC},
-                                  {MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
-                                  {MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC}};
   memset(p, 0, sizeof *p);
-  MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, dim, cells, lower, upper, faces, &p->grid));
+  MakeDeviceProblem(dim, drifts, &p->grid, &p->drift, &p->spec);
   p->owned = MFGBlockOwned(&p->grid.block);
   p->U = NewField((STEPS + 1) * p->owned);
   p->V = NewField((STEPS + 1) * p->owned);
   p->M = NewField((STEPS + 1) * p->owned);
-  p->drift = NewField((STEPS + 1) * dim * p->owned);
   for (int n = 0; n <= STEPS; n++) {
     double *U = p->U + n * p->owned, *V = p->V + n * p->owned;
     Fill(&p->grid.block, Hill, U);
@@ -63,14 +47,6 @@ static void Open(Problem *p, int dim, int drifts) {
       U[i] *= 1 - .1 * n;
     }
   }
-  for (int64_t i = 0; i < (STEPS + 1) * dim * p->owned; i++)
-    p->drift[i] = .3 * (double)(i / (dim * p->owned)) - .01 * (double)(i % 17);
-  p->spec = (MFGHJBSpec){.dt = .1,
-                         .nu = .05,
-                         .steps = STEPS,
-                         .hamiltonian = {MFG_HAMILTONIAN_QUADRATIC, 1, 2},
-                         .drift_levels = drifts,
-                         .drift = p->drift};
 }
 
 static void Close(Problem *p) {
@@ -100,19 +76,6 @@ static void CloseSide(Side *s) {
   MFG_OK(MFGFokkerPlanckPositionDestroy(&s->position));
   MFG_OK(MFGLinearStepDestroy(&s->step));
   MFG_OK(PetscFree(s->M));
-}
-
-static const MFGBackend *Host(void) {
-  const MFGBackend *host;
-  MFG_OK(MFGBackendGet(PETSC_COMM_WORLD, "cpu", &host));
-  return host;
-}
-
-/* Ranks wait for each other where they outnumber the cores. */
-static int Several(void) {
-  PetscMPIInt size;
-  MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  return size > 1;
 }
 
 /* An array of the step's backend with these numbers of the host. */
@@ -250,13 +213,7 @@ static void Continue(const Problem *p, Side *from, Side *to) {
   MFGState saved = {0}, restored = {0};
   MFG_OK(MFGFokkerPlanckState(from->step, &from->position, &saved));
   MFG_OK(MFGFokkerPlanckState(to->step, &to->position, &restored));
-  for (int i = 0; i < saved.count; i++) {
-    const MFGStateItem *a = &saved.item[i], *b = &restored.item[i];
-    const size_t size = a->kind == MFG_STATE_INTEGERS ? a->size
-                        : a->kind == MFG_STATE_FLOW   ? p->owned * sizeof(double)
-                                                      : sizeof(double);
-    memcpy(b->data, a->data, a->count * size);
-  }
+  CopyState(&saved, p->owned, &restored);
   MFG_OK(PetscArraycpy(to->M, from->M, (STEPS + 1) * p->owned));
 }
 

@@ -2,12 +2,7 @@
  * of any length, also where one goes on with what the other began; and nothing is copied but what
  * goes there before a chunk and comes back after it, and the vectors of PETSc, which on the
  * stand-in are the host's. */
-#include "tests/gpu_on_host/standin.h"
-#include "tests/hjb_fixture.h"
-
-enum { STEPS = 5 };
-
-static const int cells[] = {13, 10, 6};
+#include "tests/device_fixture.h"
 
 typedef struct {
   MFGGrid grid;
@@ -25,43 +20,22 @@ typedef struct {
   double *U;
 } Side;
 
-static double Bump(const double x[]) {
-  return cos(2 * PI * x[0]) * (1 + .5 * cos(PI * x[1])) + .3 * x[2] * x[2];
-}
-
-static double CostFormula(const double x[]) {
-  return sin(2 * PI * x[0]) + x[1] * x[1] + .7 * cos(2 * x[2]);
-}
-
 static PetscErrorCode Cost(void *context, int level, double *source) {
   const Problem *p = context;
   for (int64_t i = 0; i < p->owned; i++) source[i] = p->amplitude * p->cost[i] * (1 + .1 * level);
   return PETSC_SUCCESS;
 }
 
-/* drifts: 0, 1 or STEPS + 1 levels. The axes have different boundaries. */
+/* drifts: levels of the given drift. */
 static void Open(Problem *p, int dim, int drifts) {
-  const double lower[] = {0, 0, -1}, upper[] = {1, 1.5, 1.2};
-  const MFGBoundary faces[][2] = {{MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC},
-                                  {MFG_BOUNDARY_NOFLUX, MFG_BOUNDARY_NOFLUX},
-                                  {MFG_BOUNDARY_PERIODIC, MFG_BOUNDARY_PERIODIC}};
   memset(p, 0, sizeof *p);
-  MFG_OK(MFGGridCreate(PETSC_COMM_WORLD, dim, cells, lower, upper, faces, &p->grid));
+  MakeDeviceProblem(dim, drifts, &p->grid, &p->drift, &p->spec);
   p->owned = MFGBlockOwned(&p->grid.block);
   p->amplitude = 3;
   p->terminal = NewField(p->owned);
   p->cost = NewField(p->owned);
-  p->drift = NewField((STEPS + 1) * dim * p->owned);
-  for (int64_t i = 0; i < (STEPS + 1) * dim * p->owned; i++)
-    p->drift[i] = .3 * (double)(i / (dim * p->owned)) - .01 * (double)(i % 17);
-  Fill(&p->grid.block, Bump, p->terminal);
-  Fill(&p->grid.block, CostFormula, p->cost);
-  p->spec = (MFGHJBSpec){.dt = .1,
-                         .nu = .05,
-                         .steps = STEPS,
-                         .hamiltonian = {MFG_HAMILTONIAN_QUADRATIC, 1, 2},
-                         .drift_levels = drifts,
-                         .drift = p->drift};
+  Fill(&p->grid.block, Hill, p->terminal);
+  Fill(&p->grid.block, Other, p->cost);
 }
 
 static void Close(Problem *p) {
@@ -95,12 +69,6 @@ static void Sweep(Problem *p, Side *s, PetscBool warm) {
   MFG_OK(MFGHJBSweep(s->hjb, Cost, p, p->terminal, warm, 1e-9, s->U, &s->stats));
 }
 
-static const MFGBackend *Host(void) {
-  const MFGBackend *host;
-  MFG_OK(MFGBackendGet(PETSC_COMM_WORLD, "cpu", &host));
-  return host;
-}
-
 static void ExpectSame(const Problem *p, const Side *a, const Side *b) {
   assert_memory_equal(a->U, b->U, (STEPS + 1) * p->owned * sizeof *a->U);
   assert_int_equal(a->stats.newton, b->stats.newton);
@@ -128,13 +96,6 @@ static void ExpectSameDrift(const Problem *p, const Side *host, const Side *devi
   MFG_OK(MFGMemoryFree(memory, &there));
   MFG_OK(PetscFree(expected));
   MFG_OK(PetscFree(given));
-}
-
-/* Ranks wait for each other where they outnumber the cores. */
-static int Several(void) {
-  PetscMPIInt size;
-  MPI_Comm_size(PETSC_COMM_WORLD, &size);
-  return size > 1;
 }
 
 static void SweepsHaveTheSameBits(void **state) {
@@ -166,13 +127,7 @@ static void Continue(const Problem *p, const Side *from, Side *to) {
   MFGState saved = {0}, restored = {0};
   MFG_OK(MFGHJBState(from->hjb, &saved));
   MFG_OK(MFGHJBState(to->hjb, &restored));
-  for (int i = 0; i < saved.count; i++) {
-    const MFGStateItem *a = &saved.item[i], *b = &restored.item[i];
-    const size_t size = a->kind == MFG_STATE_INTEGERS ? a->size
-                        : a->kind == MFG_STATE_FLOW   ? p->owned * sizeof(double)
-                                                      : sizeof(double);
-    memcpy(b->data, a->data, a->count * size);
-  }
+  CopyState(&saved, p->owned, &restored);
   MFG_OK(PetscArraycpy(to->U, from->U, (STEPS + 1) * p->owned));
 }
 
