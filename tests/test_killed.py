@@ -74,7 +74,7 @@ def main():
         while kills < KILLS or not ends:
             before = sorted(parts.glob("checkpoint_*.h5")) if parts.exists() else []
             said, ended = part(parts, moments.uniform(0.1, 0.6) * length if kills < KILLS else None)
-            if before and "iter" in said:
+            if before and re.search(r"^iter ", said, re.M):
                 assert re.search(rf"^goes on from {before[-1]}", said, re.M), said
             if not ended:
                 kills += 1
