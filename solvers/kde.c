@@ -342,9 +342,11 @@ static PetscErrorCode GatherPositions(MFGDensityPlan plan, const MFGAgentRange *
   }
   if (wrong < total) stranger = id[wrong];
   PetscCall(PetscFree5(counts, starts, id, buffer, own));
-  PetscCheck(wrong == total, world, PETSC_ERR_ARG_INCOMP,
-             "agent %lld is there twice, or is none of the %lld of the plan", (long long)stranger,
-             (long long)total);
+  PetscCheck(stranger >= 0 && stranger < plan->agents, world, PETSC_ERR_ARG_OUTOFRANGE,
+             "agent %lld is none of the %lld of the plan", (long long)stranger,
+             (long long)plan->agents);
+  PetscCheck(wrong == total, world, PETSC_ERR_ARG_INCOMP, "agent %lld is there twice",
+             (long long)stranger);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -243,7 +243,9 @@ static void PlanOnABoxAndAgentsByIds(void **state) {
     assert_memory_equal(part, m.whole, cells * sizeof *part);
     id[5] = id[6];
     PetscCallVoid(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
-    assert_int_not_equal(MFGDensityDirect(direct, 1, &mixed, part), 0);
+    assert_int_equal(MFGDensityDirect(direct, 1, &mixed, part), PETSC_ERR_ARG_INCOMP);
+    id[5] = FEW;
+    assert_int_equal(MFGDensityDirect(direct, 1, &mixed, part), PETSC_ERR_ARG_OUTOFRANGE);
     PetscCallVoid(PetscPopErrorHandler());
     free(part);
     Release(&mixed);
