@@ -1,5 +1,7 @@
 #include "solvers/fp_grid.h"
 
+#include "solvers/log_event.h"
+
 /* Sum over all cells of a field in the backend's memory. */
 static PetscErrorCode Total(const MFGGrid *grid, const MFGBackend *b, const double *m,
                             double *total) {
@@ -137,9 +139,12 @@ PetscErrorCode MFGFokkerPlanckSweepFrom(MFGLinearStep step, MFGFokkerPlanckPosit
   const int steps = MFGLinearStepSpec(step)->steps;
   const int64_t owned = MFGBlockOwned(&grid->block);
   PetscBool stop = PETSC_FALSE;
+  PetscLogEvent event;
   double mass;
 
   PetscFunctionBeginUser;
+  PetscCall(MFGLogEvent("FPSweep", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(Reserve(step, p));
   PetscCall(Total(grid, MFGBackendOnHost(MFGLinearStepBackend(step)), M, &mass));
   if (!p->solved) {
@@ -158,6 +163,7 @@ PetscErrorCode MFGFokkerPlanckSweepFrom(MFGLinearStep step, MFGFokkerPlanckPosit
     PetscCallMPI(MPI_Bcast(M, (PetscMPIInt)((steps + 1) * owned), MPI_DOUBLE, 0, grid->world));
     PetscCallMPI(MPI_Bcast(stats, sizeof *stats, MPI_BYTE, 0, grid->world));
   }
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

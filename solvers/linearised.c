@@ -1,5 +1,7 @@
 #include "solvers/linearised.h"
 
+#include "solvers/log_event.h"
+
 struct MFGLinearised_ {
   MFGLinearStep step;        /* borrowed */
   const MFGBackend *backend; /* borrowed; of the step: arrays are in its memory */
@@ -204,9 +206,13 @@ static PetscErrorCode Forward(MFGLinearised l, double tolerance, double *dP, MFG
 PetscErrorCode MFGLinearisedApply(MFGLinearised l, double tolerance, const double *dM, double *dP,
                                   MFGLinearStats *stats) {
   PetscBool stop = PETSC_FALSE;
+  PetscLogEvent event;
 
   PetscFunctionBeginUser;
+  PetscCall(MFGLogEvent("LinearisedSweeps", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(Backward(l, tolerance, dM, stats, &stop));
   PetscCall(Forward(l, tolerance, dP, stats, &stop));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
