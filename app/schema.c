@@ -298,8 +298,7 @@ static const MFGKey schema[] = {
      .by_default = "auto",
      AT(backend),
      .doc = "Where agents, densities and, in two and three dimensions, the equations are computed: "
-            "auto "
-            "takes a GPU for each rank (cuda) where that is predicted to be faster."},
+            "auto takes a GPU for each rank (cuda) where that is predicted to be faster."},
     {.path = "output.directory",
      .kind = MFG_KEY_TEXT,
      .by_default = "results/$CASE",

@@ -36,6 +36,18 @@ def run(program, name, out, sets, backend, ranks=1, expect=2, seed=2, restart="n
     return text
 
 
+def in_parts(tmp, name, sets, parts, options=(), end=2):
+    """So many parts, each stopped after a piece of work, and the rest, by cpu and cuda in turn: of each, whether it was
+    cuda's, and its output. `options`: of those of cuda."""
+    for part in range(parts + 1):
+        on_device = part % 2 == 1
+        if part < parts:
+            (tmp / "parts").mkdir(exist_ok=True)
+            (tmp / "parts" / "stop").write_text("")
+        yield on_device, run(ON_HOST if on_device else PROGRAM, name, tmp / "parts", sets, "cuda" if on_device else "cpu",
+                             expect=85 if part < parts else end, restart="auto", options=options if on_device else ())
+
+
 def same_bits(a, b, *more):
     with h5py.File(a / "result.h5") as f, h5py.File(b / "result.h5") as g:
         for key in ("m", "u", "series/mean", "series/variance", *more):
@@ -149,27 +161,23 @@ def case_value_restart(tmp):
     name, sets = CASES[2]
     sets = (*FEW[:2], FEW[3], *sets, "equilibrium.max_iterations=2")
     run(PROGRAM, name, tmp / "whole", sets, "cpu")
-    parts = 7
-    for part in range(parts + 1):
-        on_device = part % 2 == 1
-        if part < parts:
-            (tmp / "parts").mkdir(exist_ok=True)
-            (tmp / "parts" / "stop").write_text("")
-        run(*((ON_HOST, name, tmp / "parts", sets, "cuda") if on_device else (PROGRAM, name, tmp / "parts", sets, "cpu")),
-            expect=85 if part < parts else 2, restart="auto",
-            options=("-hjb_backend", "cuda", "-hjb_chunk", "4") if on_device else ())
+    for _ in in_parts(tmp, name, sets, 7, ("-hjb_backend", "cuda", "-hjb_chunk", "4")):
+        pass
     same_bits(tmp / "whole", tmp / "parts")
 
 
 def case_grid(tmp):
     """The density on the grid: both equations, Newton's linearised sweeps and the exploitability by the device."""
-    few = ("fokker_planck.method=grid", "equilibrium.max_iterations=2", "equilibrium.exploitability=1", "time.steps=6", "equilibrium.tolerance=1e-4",
-           "running_cost.coupling.strength=5")
+    few = ("fokker_planck.method=grid", "equilibrium.max_iterations=2", "equilibrium.exploitability=1",
+           "time.steps=6", "equilibrium.tolerance=1e-4", "running_cost.coupling.strength=5")
     for dim, method, ranks, chunk in (2, "newton", 2, 4), (3, "newton", 1, 100), (2, "picard", 1, 3):
         name, sets = CASES[dim][0], (CASES[dim][1][0], *few, f"equilibrium.method={method}")
         here, there = tmp / f"cpu{dim}{ranks}", tmp / f"cuda{dim}{ranks}"
-        run(PROGRAM, name, here, sets, "cpu", ranks)
-        text = run(ON_HOST, name, there, sets, "cuda", ranks, options=("-hjb_chunk", str(chunk)))
+        on_cpu = run(PROGRAM, name, here, sets, "cpu", ranks, options=("-log_view",))
+        text = run(ON_HOST, name, there, sets, "cuda", ranks, options=("-hjb_chunk", str(chunk), "-log_view"))
+        for sweep in ("HJBSweep", "FPSweep") + ("LinearisedSweeps",) * (method == "newton"):
+            for output in on_cpu, text:
+                assert re.search(rf"^{sweep} +[1-9]", output, re.M), output
         told = f"value and Fokker-Planck equations: cuda (backend), vectors of the host, {min(chunk, 6)} of 6 levels"
         assert told in text, text
         same_bits(here, there, "convergence/exploitability")
@@ -209,14 +217,8 @@ def case_grid_restart(tmp):
     name, sets = CASES[2]
     sets = (sets[0], "time.steps=12", "fokker_planck.method=grid", "equilibrium.max_iterations=2")
     run(PROGRAM, name, tmp / "whole", sets, "cpu")
-    parts, within = 12, set()
-    for part in range(parts + 1):
-        on_device = part % 2 == 1
-        if part < parts:
-            (tmp / "parts").mkdir(exist_ok=True)
-            (tmp / "parts" / "stop").write_text("")
-        run(*((ON_HOST, name, tmp / "parts", sets, "cuda") if on_device else (PROGRAM, name, tmp / "parts", sets, "cpu")),
-            expect=85 if part < parts else 2, restart="auto", options=("-hjb_chunk", "4") if on_device else ())
+    within = set()
+    for on_device, _ in in_parts(tmp, name, sets, 12, ("-hjb_chunk", "4")):
         for checkpoint in sorted((tmp / "parts").glob("checkpoint_*.h5"))[-1:]:
             with h5py.File(checkpoint) as f:
                 if f.visit(lambda item: item.endswith("fp_change") or None):
@@ -230,13 +232,7 @@ def case_restart(tmp):
     name, sets = CASES[1]
     sets = (*FEW[:2], FEW[3], *sets, "equilibrium.tolerance=1e-7")
     run(PROGRAM, name, tmp / "whole", sets, "cpu", expect=0)
-    parts = 12
-    for part in range(parts + 1):
-        program, backend = ((PROGRAM, "cpu"), (ON_HOST, "cuda"))[part % 2]
-        if part < parts:
-            (tmp / "parts").mkdir(exist_ok=True)
-            (tmp / "parts" / "stop").write_text("")
-        text = run(program, name, tmp / "parts", sets, backend, expect=85 if part < parts else 0, restart="auto")
+    for part, (_, text) in enumerate(in_parts(tmp, name, sets, 12, end=0)):
         assert (f"goes on from {tmp}" in text) == (part > 0), text
     same_bits(tmp / "whole", tmp / "parts")
 
