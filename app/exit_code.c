@@ -74,6 +74,13 @@ MFGExitCode MFGErrorExitCode(PetscErrorCode code) {
   return Classify(code, &everywhere);
 }
 
+static int abort_code;
+
+/* Libraries that end themselves at the exit can fail after an error, with a code of their own. */
+static void LeaveAtOnce(void) {
+  _exit(abort_code);
+}
+
 MFGExitCode MFGErrorEnd(MPI_Comm comm, const MFGErrorRecord *r) {
   PetscBool everywhere;
   const MFGExitCode exit_code = Classify(r->code, &everywhere);
@@ -93,6 +100,9 @@ MFGExitCode MFGErrorEnd(MPI_Comm comm, const MFGErrorRecord *r) {
   fflush(stderr);
   if (!everywhere) {
     (void)usleep(300000); /* the launcher drops what it has not read when the ranks end */
+    abort_code = exit_code;
+    (void)fflush(NULL);
+    (void)atexit(LeaveAtOnce);
     MPI_Abort(comm, exit_code);
   }
   return exit_code;

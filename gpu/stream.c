@@ -18,11 +18,10 @@ static PetscErrorCode SendFromHost(void) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* PETSc's first context is on the default stream; asking for it makes PETSc choose a device of its
- * own now, not at the first vector, which would make that one current. */
-PetscErrorCode MFGStreamCreate(int number, MFGStream *s) {
+/* PETSc's vectors on this device. Asking for PETSc's own context makes it choose a device now, not
+ * at the first vector, which would make that one current. */
+static PetscErrorCode SetUpPETSc(int number, MFGStream *s) {
   PetscDevice device;
-  void *handle;
 
   PetscFunctionBeginUser;
   PetscCall(SendFromHost());
@@ -30,41 +29,50 @@ PetscErrorCode MFGStreamCreate(int number, MFGStream *s) {
   PetscCall(PetscDeviceCreate(PETSC_DEVICE_CUDA, number, &device));
   PetscCall(PetscDeviceConfigure(device));
   PetscCall(PetscDeviceContextCreate(&s->context));
-  PetscCall(PetscDeviceContextSetStreamType(s->context, PETSC_STREAM_NONBLOCKING));
+  PetscCall(PetscDeviceContextSetStreamType(s->context, PETSC_STREAM_DEFAULT));
   PetscCall(PetscDeviceContextSetDevice(s->context, device));
   PetscCall(PetscDeviceContextSetUp(s->context));
   PetscCall(PetscDeviceDestroy(&device));
   PetscCall(PetscDeviceContextSetCurrentContext(s->context));
-  PetscCall(PetscDeviceContextGetStreamHandle(s->context, &handle));
-  s->stream = *(cudaStream_t *)handle;
   s->vectors = VECCUDA;
-  MFGCallCUDA(cudaSetDevice(number));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGStreamDestroy(MFGStream *s) {
+static PetscErrorCode EndPETSc(MFGStream *s) {
   PetscFunctionBeginUser;
   PetscCall(PetscDeviceContextSetCurrentContext(s->before));
   PetscCall(PetscDeviceContextDestroy(&s->context));
-  memset(s, 0, sizeof *s);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 #else
 
+static PetscErrorCode SetUpPETSc(int number, MFGStream *s) {
+  (void)number;
+  (void)s;
+  return PETSC_SUCCESS;
+}
+
+static PetscErrorCode EndPETSc(MFGStream *s) {
+  (void)s;
+  return PETSC_SUCCESS;
+}
+
+#endif
+
 PetscErrorCode MFGStreamCreate(int number, MFGStream *s) {
   PetscFunctionBeginUser;
   memset(s, 0, sizeof *s);
+  PetscCall(SetUpPETSc(number, s));
   MFGCallCUDA(cudaSetDevice(number));
-  MFGCallCUDA(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking));
+  MFGCallCUDA(cudaStreamCreateWithFlags(&s->stream, cudaStreamDefault));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 PetscErrorCode MFGStreamDestroy(MFGStream *s) {
   PetscFunctionBeginUser;
   MFGCallCUDA(cudaStreamDestroy(s->stream));
+  PetscCall(EndPETSc(s));
   memset(s, 0, sizeof *s);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
-
-#endif

@@ -1,6 +1,7 @@
-/* The stream of this process's GPU, on which all work of the backend is done: PETSc's own where
- * PETSc is compiled with CUDA. Its kernels and the backend's are then done in the order in which
- * they were asked for and nobody has to wait in between. */
+/* The stream of this process's GPU, on which all work of the backend is done. PETSc works on the
+ * default stream, whatever its current context says (PetscDeviceContextGetNullContext_Internal),
+ * and that waits for streams like this one and they for it. So kernels of both are done in the
+ * order in which they were asked for, and nobody has to wait in between. */
 #pragma once
 
 #include <petscvec.h>
@@ -8,9 +9,9 @@
 #include <cuda_runtime.h>
 
 typedef struct {
-  cudaStream_t stream;                /* not the default one, which cannot be captured */
+  cudaStream_t stream;                /* owned; not the default one, which cannot be captured */
   VecType vectors;                    /* PETSc's on this device; NULL: it has none */
-  PetscDeviceContext context, before; /* owned, borrowed; that of the stream, and PETSc's first */
+  PetscDeviceContext context, before; /* owned, borrowed; that of the device, PETSc's first */
 } MFGStream;
 
 /* Makes the device the current one. */
