@@ -88,7 +88,7 @@ static PetscErrorCode CheckStep(const MFGBackend *b, const MFGHJBStep *step) {
 
 PetscErrorCode MFGBackendHJBResidual(const MFGBackend *b, const MFGHJBStep *step, const double *u,
                                      double *residual) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckStep(b, step));
@@ -101,7 +101,7 @@ PetscErrorCode MFGBackendHJBResidual(const MFGBackend *b, const MFGHJBStep *step
 
 PetscErrorCode MFGBackendHJBJacobian(const MFGBackend *b, const MFGHJBStep *step, const double *u,
                                      double *values) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckStep(b, step));
@@ -114,7 +114,7 @@ PetscErrorCode MFGBackendHJBJacobian(const MFGBackend *b, const MFGHJBStep *step
 
 PetscErrorCode MFGBackendHJBCoefficients(const MFGBackend *b, const MFGHJBStep *step,
                                          const double *u, const MFGStarLevel *level) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckStep(b, step));
@@ -130,7 +130,7 @@ PetscErrorCode MFGBackendHJBCoefficients(const MFGBackend *b, const MFGHJBStep *
 
 PetscErrorCode MFGBackendHJBJacobianChange(const MFGBackend *b, const MFGHJBStep *step,
                                            const double *u, const double *w, double *values) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckStep(b, step));
@@ -143,7 +143,7 @@ PetscErrorCode MFGBackendHJBJacobianChange(const MFGBackend *b, const MFGHJBStep
 
 PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *step,
                                         const double *u, double *drift) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckStep(b, step));
@@ -156,7 +156,7 @@ PetscErrorCode MFGBackendDriftFromValue(const MFGBackend *b, const MFGHJBStep *s
 
 PetscErrorCode MFGBackendCoupling(const MFGBackend *b, const MFGCoupling *f, int64_t n,
                                   const double *m, double *value) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCheck(b->grid, PETSC_COMM_SELF, PETSC_ERR_SUP, "backend '%s' has no grid operators",
@@ -240,7 +240,7 @@ static PetscErrorCode CheckShape(int dim, const MFGMomentShape *s) {
 }
 
 PetscErrorCode MFGBackendSample(const MFGBackend *b, const MFGSample *job) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckAgents(&job->domain, &job->agents));
@@ -255,7 +255,7 @@ PetscErrorCode MFGBackendSample(const MFGBackend *b, const MFGSample *job) {
 }
 
 PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckAgents(&job->domain, &job->agents));
@@ -276,7 +276,7 @@ PetscErrorCode MFGBackendScan(const MFGBackend *b, const MFGScan *job) {
 PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
                                  const MFGAgentRange *agents, const MFGMomentShape *shape,
                                  const MFGExtent *extent, int64_t *moments) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckAgents(domain, agents));
@@ -290,7 +290,7 @@ PetscErrorCode MFGBackendDeposit(const MFGBackend *b, const MFGBlock *domain,
 }
 
 PetscErrorCode MFGBackendSort(const MFGBackend *b, const MFGSort *job) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckAgents(&job->domain, &job->agents));
@@ -341,7 +341,7 @@ static PetscErrorCode CheckReach(const MFGConvolution *job) {
 
 PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job,
                                   const int64_t *moments, double *density) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckShape(job->block.dim, &job->shape));
@@ -360,7 +360,7 @@ PetscErrorCode MFGBackendMarginals(const MFGBackend *b, const MFGMarginals *job,
                                    const int64_t *moments, int64_t *marginals) {
   const MFGBlock *box = &job->box;
   const MFGExtent e = MFGExtentOrWhole(&job->domain, &job->extent);
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCheck(job->shape.order >= 3, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
@@ -381,7 +381,7 @@ PetscErrorCode MFGBackendMarginals(const MFGBackend *b, const MFGMarginals *job,
 PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int64_t count,
                                 const double *const position[], const double bandwidth[],
                                 double *density) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(CheckDensityBlock(block));

@@ -108,7 +108,7 @@ void MFGExchangeCountGather(MFGExchange x, int64_t bytes) {
 }
 
 PetscErrorCode MFGExchangeSum(MFGExchange x, int64_t count, int64_t *values) {
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(MFGLogEvent("MFGSum", &event));
@@ -189,7 +189,7 @@ static PetscErrorCode CopySides(MFGExchange x, int axis, MFGSlab slab, void *fie
 
 PetscErrorCode MFGExchangeHalo(MFGExchange x, const MFGHalo *halo, void *fields) {
   const MFGBlock *box = &x->box;
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(MFGLogEvent("MFGHalo", &event));
@@ -251,7 +251,7 @@ MFGTransit MFGExchangeTransit(MFGExchange x, const MFGTravellers *t) {
 PetscErrorCode MFGExchangeMigrate(MFGExchange x, const MFGTravellers *t) {
   const MFGTransit transit = MFGExchangeTransit(x, t);
   const int64_t bytes = MFGMessageBytes(x->box.dim, t->message);
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(MFGLogEvent("MFGMigrate", &event));

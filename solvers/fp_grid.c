@@ -139,7 +139,7 @@ PetscErrorCode MFGFokkerPlanckSweepFrom(MFGLinearStep step, MFGFokkerPlanckPosit
   const int steps = MFGLinearStepSpec(step)->steps;
   const int64_t owned = MFGBlockOwned(&grid->block);
   PetscBool stop = PETSC_FALSE;
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
   double mass;
 
   PetscFunctionBeginUser;

@@ -29,7 +29,6 @@ struct MFGHJB_ {
   MFGHJBStats stats;       /* of that sweep so far */
   MFGPauseFunction pause;  /* or NULL */
   void *pause_context;
-  PetscLogEvent sweep_event, drift_event;
 };
 
 static PetscErrorCode FillGhosts(MFGHJB hjb, Vec u, const double **ghosted) {
@@ -198,8 +197,6 @@ PetscErrorCode MFGHJBCreate(const MFGGrid *grid, const MFGBackend *backend, cons
              "-hjb_chunk %d: at least one level at a time", (int)chunk);
   MFGHJBSetChunk(hjb, (int)chunk);
   PetscCall(CreateSolver(hjb));
-  PetscCall(MFGLogEvent("HJBSweep", &hjb->sweep_event));
-  PetscCall(MFGLogEvent("HJBDrift", &hjb->drift_event));
   *out = hjb;
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -467,10 +464,12 @@ static PetscErrorCode Finish(MFGHJB hjb, double *U, MFGHJBStats *stats) {
 PetscErrorCode MFGHJBSweep(MFGHJB hjb, MFGSourceFunction source, void *context,
                            const double *terminal, PetscBool warm, double tolerance, double *U,
                            MFGHJBStats *stats) {
+  static PetscLogEvent event = -1;
   PetscBool stop = PETSC_FALSE;
 
   PetscFunctionBeginUser;
-  PetscCall(PetscLogEventBegin(hjb->sweep_event, 0, 0, 0, 0));
+  PetscCall(MFGLogEvent("HJBSweep", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   PetscCall(Begin(hjb, terminal, U));
   while (hjb->solved && hjb->stats.reason >= 0 && !stop) {
     PetscCall(SweepChunk(hjb, source, context, warm, tolerance, U));
@@ -480,7 +479,7 @@ PetscErrorCode MFGHJBSweep(MFGHJB hjb, MFGSourceFunction source, void *context,
   hjb->solved = 0;
   *stats = hjb->stats;
   if (!stop) PetscCall(Finish(hjb, U, stats));
-  PetscCall(PetscLogEventEnd(hjb->sweep_event, 0, 0, 0, 0));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -541,6 +540,7 @@ static PetscErrorCode DriftOfLevel(MFGHJB hjb, int n, const double *U, double *d
 
 PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U,
                            const MFGMemoryOps *memory, double *drift) {
+  static PetscLogEvent event = -1;
   const MFGMemoryOps *own = hjb->backend->memory;
   const int64_t field = hjb->grid->block.dim * MFGBlockOwned(&hjb->grid->block);
   MFGVectorRoom *room = &hjb->drift_room;
@@ -549,7 +549,8 @@ PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U,
   PetscFunctionBeginUser;
   PetscCheck(memory == own || memory->is_host, PETSC_COMM_SELF, PETSC_ERR_SUP,
              "drifts come in the memory of the host or of the backend '%s'", hjb->backend->name);
-  PetscCall(PetscLogEventBegin(hjb->drift_event, 0, 0, 0, 0));
+  PetscCall(MFGLogEvent("HJBDrift", &event));
+  PetscCall(PetscLogEventBegin(event, 0, 0, 0, 0));
   if (memory != own) {
     PetscCall(
         MFGMemoryReserve(own, (end - begin) * field, sizeof *there, &room->count, &room->array));
@@ -559,6 +560,6 @@ PetscErrorCode MFGHJBDrift(MFGHJB hjb, int begin, int end, const double *U,
   if (memory != own)
     PetscCall(
         MFGMemoryCopy(own, (end - begin) * field, sizeof *there, MFG_COPY_TO_HOST, there, drift));
-  PetscCall(PetscLogEventEnd(hjb->drift_event, 0, 0, 0, 0));
+  PetscCall(PetscLogEventEnd(event, 0, 0, 0, 0));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -206,7 +206,7 @@ static PetscErrorCode Forward(MFGLinearised l, double tolerance, double *dP, MFG
 PetscErrorCode MFGLinearisedApply(MFGLinearised l, double tolerance, const double *dM, double *dP,
                                   MFGLinearStats *stats) {
   PetscBool stop = PETSC_FALSE;
-  PetscLogEvent event;
+  static PetscLogEvent event = -1;
 
   PetscFunctionBeginUser;
   PetscCall(MFGLogEvent("LinearisedSweeps", &event));
