@@ -305,6 +305,9 @@ static int64_t Work_CUDA(const MFGScan *job) {
   return PetscMax(MFGScanWork(job, &gpu.device), MFGSortWork(&sort));
 }
 
+/* A sort does not pay: it takes two steps of 1e7 agents on 512^2 cells, three of 1e8 on 1024^2 (2
+ * of 1 ms, 31 of 10.5 ms on an H100), and right after it a step is at most a quarter shorter: less
+ * and less as noise spreads the agents. A sweep of 1e8: 15.8 ms a step without sorts, 16.6 with. */
 static const MFGAgentsOps agentsOps = {.name = "cuda",
                                        .sample = Sample_CUDA,
                                        .scan = Scan_CUDA,

@@ -376,4 +376,5 @@ const MFGAgentsOps MFG_VARIANT_NAME(MFGAgentsOps_CPU) = {.name = "cpu",
                                                          .sample = SampleCPU,
                                                          .scan = ScanCPU,
                                                          .deposit = DepositCPU,
-                                                         .sort = MFG_VARIANT_NAME(MFGSort_CPU)};
+                                                         .sort = MFG_VARIANT_NAME(MFGSort_CPU),
+                                                         .sort_pays = PETSC_TRUE};

@@ -206,7 +206,7 @@ static PetscErrorCode MeasureAgents(MPI_Comm comm, const MFGBackend *backend,
                                     const MFGSweepLayout *l, const MFGBlock *box, const int *rim,
                                     double *seconds, double *deposit) {
   const int dim = l->whole.dim, steps = rim ? 1 : MFGStepsOfGroup(dim);
-  const int every = backend->agents->sort ? MFGSweepSortEvery(l) : 0;
+  const int every = MFGSweepSortEvery(l, backend);
   const double ranks = (double)l->divisions[0] * l->divisions[1] * l->divisions[2];
   const double share = PetscMax(1, (double)l->agents / ranks);
   const double bytes = 8. * steps * (double)MFGBlockOwned(box) * MFGMomentNumbers(dim, &l->shape);

@@ -204,7 +204,7 @@ PetscErrorCode MFGParticlesSweep(MFGParticles p, MFGDensityPlan plan, uint32_t i
                              &p->moments_size, &p->moments));
   s.chunk = chunk;
   PetscCall(MFGParticlesReserveChunks(p, (p->spec.steps - 1) / chunk + 1));
-  s.sort_every = MFGSweepSortEvery(&layout);
+  s.sort_every = MFGSweepSortEvery(&layout, p->backend);
   if (s.sort_every) PetscCall(SortInitial(p));
   PetscCall(MFGAgentsDestroy(&p->shown));
   if (!p->placed) p->done = 0;

@@ -99,7 +99,7 @@ int64_t MFGSweepChunkBytes(const MFGSweepLayout *l, int rank) {
 /* Noise of n steps spreads agents over sqrt(n) deviations to each side along the slowest axis.
  * Every 2 steps at least: those of a group in 2D. Usual grids in 1D have moments that fit the
  * caches. */
-int MFGSweepSortEvery(const MFGSweepLayout *l) {
+static int SortEvery(const MFGSweepLayout *l, PetscBool pays) {
   const int last = l->whole.dim - 1;
   const int64_t moments = MostCells(l) * MFGMomentNumbers(l->whole.dim, &l->shape) * 8;
   const double slice = (double)moments / (double)MostAlong(l, last);
@@ -107,9 +107,13 @@ int MFGSweepSortEvery(const MFGSweepLayout *l) {
   int every = SORT_EVERY_MIN;
 
   if (l->sort_every != MFG_SORT_AUTO) return PetscMax(l->sort_every, 0);
-  if (l->whole.dim == 1 || moments < SORT_BYTES) return 0;
+  if (!pays || l->whole.dim == 1 || moments < SORT_BYTES) return 0;
   while (every < SORT_EVERY_MAX && sqrt(2 * every) * spread <= SORT_SPREAD) every *= 2;
   return every;
+}
+
+int MFGSweepSortEvery(const MFGSweepLayout *l, const MFGBackend *backend) {
+  return backend->agents->sort ? SortEvery(l, backend->agents->sort_pays) : 0;
 }
 
 static PetscBool Domain(const MFGSweepLayout *l) {
@@ -118,9 +122,8 @@ static PetscBool Domain(const MFGSweepLayout *l) {
 
 /* Where they are and where they started; in boxes with ids and travellers, and where they were
  * before a chunk that may have to be redone. */
-int64_t MFGSweepAgentBytes(const MFGSweepLayout *l, int64_t here) {
+static int64_t AgentBytes(const MFGSweepLayout *l, int64_t here, PetscBool sorted) {
   const int dim = l->whole.dim;
-  const PetscBool sorted = (PetscBool)(MFGSweepSortEvery(l) > 0);
   const int64_t agent = MFGAgentBytes(dim, l->single, (PetscBool)(Domain(l) || sorted));
   const int64_t record = (dim + 1) * 8;
   int axes = 0;
@@ -133,6 +136,10 @@ int64_t MFGSweepAgentBytes(const MFGSweepLayout *l, int64_t here) {
   const int stores = MFGSweepChunk(l, MFG_DENSITY_MOMENTS) < l->steps ? 3 : 2;
   return (stores * here + moving) * agent + moving * (8 + record) + 4 * t.message * record +
          sorted * MFGSortScratchBytes(here + moving, MFGBlockCells(&l->whole) / Ranks(l));
+}
+
+int64_t MFGSweepAgentBytes(const MFGSweepLayout *l, int64_t here) {
+  return AgentBytes(l, here, (PetscBool)(SortEvery(l, PETSC_TRUE) > 0));
 }
 
 /* What a rank's operations work with: one memory for all of them, that of the convolution too. */
@@ -155,11 +162,11 @@ int64_t MFGSweepDeviceBytes(const MFGSweepLayout *l, const MFGBackend *backend, 
                             int64_t here) {
   const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
   const int64_t chunk = MFGSweepChunk(l, MFG_DENSITY_MOMENTS), owned = MFGBlockOwned(&box);
-  int64_t room = here, bytes = MFGSweepAgentBytes(l, here);
+  const PetscBool sorted = (PetscBool)(MFGSweepSortEvery(l, backend) > 0);
+  int64_t room = here, bytes = AgentBytes(l, here, sorted);
 
   if (Domain(l)) {
     const int dim = l->whole.dim;
-    const PetscBool sorted = (PetscBool)(MFGSweepSortEvery(l) > 0);
     const MFGTravellers t = MFGTravellersFor(&l->whole, l->divisions, l->agents, l->deviation);
     const int64_t agent = MFGAgentBytes(dim, l->single, PETSC_TRUE);
     room = MFGResidentsRoom(here, &t);

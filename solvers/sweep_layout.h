@@ -30,18 +30,19 @@ MFGExchangeBytes MFGSweepBytes(const MFGSweepLayout *layout, int rank);
  * positions of every level. */
 int MFGSweepChunk(const MFGSweepLayout *layout, MFGDensityMethod method);
 
-/* Steps from one sort of the agents by cell to the next, before the first of them; 0: none. Agents
- * in the order of their cells deposit up to three times faster where the moments of a level are
- * larger than the caches. */
-int MFGSweepSortEvery(const MFGSweepLayout *layout);
+/* Steps from one sort of the agents by cell to the next, before the first of them; 0: none. On a
+ * CPU agents in the order of their cells deposit up to three times faster where the moments of a
+ * level are larger than the caches. Where sorts do not pay (MFGAgentsOps) there are none, unless
+ * layout->sort_every says how many steps. The same on all ranks. */
+int MFGSweepSortEvery(const MFGSweepLayout *layout, const MFGBackend *backend);
 
 /* Bytes that rank `rank` holds in a sweep: moments and drifts of a chunk of levels, with messages,
  * weights and what a convolution needs. Pages that are reserved but never written do not count,
  * here and below. */
 int64_t MFGSweepChunkBytes(const MFGSweepLayout *layout, int rank);
 
-/* Bytes of the agents of a rank that has `here` of them at t = 0: in a sweep, and while agents
- * drawn by number are sent to their boxes before the first one. */
+/* Bytes of the agents of a rank that has `here` of them at t = 0: in a sweep on the CPU, and while
+ * agents drawn by number are sent to their boxes before the first one. */
 int64_t MFGSweepAgentBytes(const MFGSweepLayout *layout, int64_t here);
 int64_t MFGSweepStartBytes(const MFGSweepLayout *layout, int64_t here);
 

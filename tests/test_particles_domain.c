@@ -26,7 +26,7 @@ typedef struct {
   struct {
     MFGDecomposition decomposition;
     PetscBool single;
-    int sort_every; /* MFG_SORT_AUTO: in 3D */
+    int sort_every; /* MFG_SORT_AUTO: in 3D, on a CPU */
     int halved;     /* cells, on each axis another number of times */
   } way;
 } Problem;

@@ -130,6 +130,7 @@ static void IdsOfARangeBecomeAnArray(void **state) {
  * agents, here 147 kB for each cell of its deviation after one step, against 2 MiB. */
 static void LargeFieldsAreSorted(void **state) {
   (void)state;
+  const MFGBackend *backend;
   MFGSweepLayout l = {.whole = {.dim = 2,
                                 .cells = {256, 256, 1},
                                 .count = {256, 256, 1},
@@ -140,28 +141,56 @@ static void LargeFieldsAreSorted(void **state) {
                       .shape = {.order = 8},
                       .deviation = 0.5 / 256};
   const int64_t plain = 2 * 1000000 * 2 * 8;
-  assert_int_equal(MFGSweepSortEvery(&l), 64);
+  MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
+  assert_int_equal(MFGSweepSortEvery(&l, backend), 64);
   assert_int_equal(MFGSweepAgentBytes(&l, l.agents), plain + 2 * 8000000 + 12000000 + 4 * 65537);
   l.single = PETSC_TRUE;
   assert_int_equal(MFGSweepAgentBytes(&l, l.agents),
                    plain / 2 + 2 * 8000000 + 12000000 + 4 * 65537);
   l.deviation = 3. / 256; /* 147 kB 3 sqrt(16) = 1.8 MB */
-  assert_int_equal(MFGSweepSortEvery(&l), 16);
+  assert_int_equal(MFGSweepSortEvery(&l, backend), 16);
   l.deviation = 9. / 256;
-  assert_int_equal(MFGSweepSortEvery(&l), 4);
+  assert_int_equal(MFGSweepSortEvery(&l, backend), 4);
   l.sort_every = 5;
-  assert_int_equal(MFGSweepSortEvery(&l), 5);
+  assert_int_equal(MFGSweepSortEvery(&l, backend), 5);
   l.sort_every = MFG_SORT_NEVER;
-  assert_int_equal(MFGSweepSortEvery(&l), 0);
+  assert_int_equal(MFGSweepSortEvery(&l, backend), 0);
   assert_int_equal(MFGSweepAgentBytes(&l, l.agents), plain / 2);
   l.sort_every = MFG_SORT_AUTO;
   l.whole.cells[0] = l.whole.cells[1] = 64;
-  assert_int_equal(MFGSweepSortEvery(&l), 0);
+  assert_int_equal(MFGSweepSortEvery(&l, backend), 0);
   l.whole = (MFGBlock){.dim = 1, .cells = {10000000, 1, 1}, .spacing = {1e-7, 1, 1}};
-  assert_int_equal(MFGSweepSortEvery(&l), 0);
+  assert_int_equal(MFGSweepSortEvery(&l, backend), 0);
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(CellsAscendAndAgentsStayWhole),
-                                          cmocka_unit_test(IdsOfARangeBecomeAnArray),
-                                          cmocka_unit_test(LargeFieldsAreSorted)};
+/* On a device they are where it is asked for, and their memory is counted then. */
+static void WhereSortsDoNotPayTheyMustBeAskedFor(void **state) {
+  (void)state;
+  const MFGBackend *backend;
+  MFGSweepLayout l = {.whole = {.dim = 2,
+                                .cells = {256, 256, 1},
+                                .count = {256, 256, 1},
+                                .spacing = {1. / 256, 1. / 256, 1}},
+                      .divisions = {1, 1, 1},
+                      .agents = 1000000,
+                      .steps = 50,
+                      .shape = {.order = 8},
+                      .deviation = 0.5 / 256};
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
+  assert_true(backend->agents->sort && backend->agents->sort_pays == !MFGTestOnDevice());
+  MFGAgentsOps agents = {.sort = backend->agents->sort, .sort_pays = PETSC_FALSE};
+  const MFGBackend poor = {.agents = &agents};
+  assert_int_equal(MFGSweepSortEvery(&l, &poor), 0);
+  const int64_t plain = MFGSweepDeviceBytes(&l, &poor, 0, l.agents);
+  l.sort_every = 7;
+  assert_int_equal(MFGSweepSortEvery(&l, &poor), 7);
+  assert_int_equal(MFGSweepDeviceBytes(&l, &poor, 0, l.agents) - plain,
+                   2 * 8000000 + MFGSortScratchBytes(1000000, 65536));
+  agents.sort = NULL;
+  assert_int_equal(MFGSweepSortEvery(&l, &poor), 0);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(CellsAscendAndAgentsStayWhole), cmocka_unit_test(IdsOfARangeBecomeAnArray),
+    cmocka_unit_test(LargeFieldsAreSorted), cmocka_unit_test(WhereSortsDoNotPayTheyMustBeAskedFor)};
 MFG_TEST_MAIN(tests)
