@@ -1,8 +1,14 @@
 /* Shared by the tests of sweeps in the memory of the device: a problem whose axes have different
- * boundaries, and how one side goes on with what the other began. */
+ * boundaries, how one side goes on with what the other began, and the two ways to have PETSc's
+ * vectors.
+ *
+ * The kernels take only + - * /, sqrt and explicit fma, which are rounded alike everywhere, so with
+ * PETSc's vectors on the host a sweep has the host's bits. On a device PETSc's own are cuBLAS's and
+ * kernels of PETSc: sums in another order. Then iterates differ in their last bits, and solutions
+ * by what the tolerance leaves open. */
 #pragma once
 
-#include "tests/gpu_on_host/standin.h"
+#include "tests/counted.h"
 #include "tests/hjb_fixture.h"
 
 #include "solvers/state.h"
@@ -43,6 +49,63 @@ static inline const MFGBackend *Host(void) {
   MFG_OK(MFGBackendGet(PETSC_COMM_WORLD, "cpu", &host));
   return host;
 }
+
+/* Copies asked for since the last time: [0] to the host, [1] from it. */
+typedef struct {
+  int64_t copies[2], bytes[2];
+} Copies;
+
+static Copies copies_counted;
+
+static inline Copies CountCopies(void) {
+  const Copies counted = copies_counted;
+  memset(&copies_counted, 0, sizeof copies_counted);
+  return counted;
+}
+
+static inline PetscErrorCode CountedCopy(void *to, const void *from, size_t bytes,
+                                         MFGCopyDirection direction) {
+  PetscFunctionBeginUser;
+  if (direction != MFG_COPY_WITHIN) {
+    copies_counted.copies[direction == MFG_COPY_FROM_HOST]++;
+    copies_counted.bytes[direction == MFG_COPY_FROM_HOST] += (int64_t)bytes;
+  }
+  PetscCall(MFGTestMemory()->memory->copy(to, from, bytes, direction));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* The stand-in saw no others, and no memory taken. */
+static inline void ExpectCounted(const Copies *c, const MFGStandinCounts *all) {
+  for (int to = 0; to < 2; to++) {
+    assert_int_equal(all->copies[1 - to][to], c->copies[to]);
+    assert_int_equal(all->bytes[1 - to][to], c->bytes[to]);
+  }
+  assert_int_equal(all->allocations, 0);
+}
+
+/* The device's backend, of which copies are counted. *state says where PETSc's vectors are: NULL:
+ * on the host. Where PETSc has none on the device there is nothing else, and the test is skipped.
+ */
+static inline const MFGBackend *Device(void **state) {
+  static MFGMemoryOps memory;
+  static MFGBackend device;
+  device = *MFGTestMemory();
+  memory = *device.memory;
+  memory.copy = CountedCopy;
+  device.memory = &memory;
+  if (!*state)
+    device.vectors = NULL;
+  else if (!device.vectors)
+    skip();
+  return &device;
+}
+
+/* A test with PETSc's vectors on the host, and with those of the device. */
+static char vectors_there;
+#define BOTH_VECTORS(test)                                                                         \
+  {#test, test, NULL, NULL, NULL}, {                                                               \
+#test "_VectorsThere", test, NULL, NULL, &vectors_there                                        \
+  }
 
 /* Ranks wait for each other where they outnumber the cores. */
 static inline int Several(void) {

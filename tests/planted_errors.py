@@ -208,6 +208,11 @@ PLANTS = [
      "*found = shared && !flow ? shared : own;", "fp_grid.device"),
     ("solution left in the vector", "solvers/vectors.c",
      "PetscCall(MFGMemoryCopy(b->memory, count, sizeof *own, MFG_COPY_WITHIN, own, array));", "", "fp_grid.device"),
+    ("a level read without the table of the memory", "gpu/backend_cuda.c",
+     "  *range = gpu.seen->range;\n",
+     "  double x;\n"
+     "  MFGCallCUDA(cudaMemcpyAsync(&x, job->level, sizeof x, cudaMemcpyDeviceToHost, gpu.device.stream));\n"
+     "  *range = gpu.seen->range;\n", "hjb.device"),
     ("costs of a chunk all to its lowest level", "solvers/hjb_levels.c",
      "(double *)MFGHJBLevelsCost(l, n)", "(double *)MFGHJBLevelsCost(l, l->first)", "hjb.device"),
     ("drift around a box not exchanged", "solvers/agent_drift.c",

@@ -1,13 +1,16 @@
 /* The linear step and all that sweeps with it, in the memory of the device, against stated answers
- * and, to the bit, against the host: the Fokker-Planck equation, the linearised sweeps and the
- * exploitability, by chunks of any length, also where one goes on with what the other began.
- * Nothing is copied but what goes there before a chunk and comes back after it, and the vectors of
- * PETSc, which on the stand-in are the host's. */
+ * and against the host: the Fokker-Planck equation, the linearised sweeps and the exploitability,
+ * by chunks of any length, also where one goes on with what the other began. To the bit with
+ * PETSc's vectors on the host, to the tolerance with those on the device. Nothing is copied but
+ * what goes there before a chunk and comes back after it, and vectors of PETSc where they are the
+ * host's. */
 #include "tests/device_fixture.h"
 
 #include "solvers/exploitability.h"
 #include "solvers/fp_grid.h"
 #include "solvers/linearised.h"
+
+#define TOLERANCE 1e-10
 
 typedef struct {
   MFGGrid grid;
@@ -129,11 +132,20 @@ static void AllOperations(const Problem *p, MFGLinearStep step, int level, const
   MFG_OK(MFGMemoryFree(memory, &out));
 }
 
+/* The inverse of J is dt in the max norm, that of J^T in the sum of absolute values: how far two
+ * solutions may be apart whose residuals are below 1e-14 |V|, with rounding errors of the residual,
+ * some eps |J| |x|, below a hundred times that. */
+static double SolveBound(const Problem *p) {
+  const double cells = (double)MFGBlockCells(&p->grid.block);
+  return 2 * p->spec.dt * sqrt(cells) * 1e-12 * sqrt(Dot(p, p->V, p->V));
+}
+
 /* On the device rows sum to 1/dt, the transposed solution M' of J^T M' = M/dt has dt <J w, M'> =
  * <w, M> for every w, and the excess is that of a convex function; and every operation has the
- * host's bits. */
+ * host's bits, solutions only where PETSc's vectors are the host's. */
 static void StepsHaveStatedAnswers(void **state) {
-  (void)state;
+  const MFGBackend *there = Device(state);
+  const int exact = there->vectors ? 4 : RESULTS;
   for (int dim = 2; dim <= 3; dim++) {
     if (MFGTestBrief() && dim == 3 && Several()) continue;
     Problem p;
@@ -142,13 +154,15 @@ static void StepsHaveStatedAnswers(void **state) {
     const int64_t owned = p.owned;
     double *one = NewField(owned), *a = NewField(RESULTS * owned), *b = NewField(RESULTS * owned);
     OpenSide(&p, Host(), STEPS, &host);
-    OpenSide(&p, MFGTestMemory(), STEPS, &device);
+    OpenSide(&p, there, STEPS, &device);
     for (int64_t i = 0; i < owned; i++) one[i] = 1;
     AllOperations(&p, device.step, 2, one, a);
     for (int64_t i = 0; i < owned; i++) MFG_ASSERT_NEAR(a[i] * p.spec.dt, 1, 1e-12);
     AllOperations(&p, device.step, 2, p.V, a);
     AllOperations(&p, host.step, 2, p.V, b);
-    assert_memory_equal(a, b, RESULTS * owned * sizeof *a);
+    assert_memory_equal(a, b, exact * owned * sizeof *a);
+    const double bound = SolveBound(&p);
+    for (int64_t i = exact * owned; i < RESULTS * owned; i++) MFG_ASSERT_NEAR(a[i], b[i], bound);
     for (int64_t i = 0; i < owned; i++) assert_true(a[3 * owned + i] > -1e-12);
     assert_true(Dot(&p, a + 3 * owned, one) > 1);
     /* J w of w = V, and J^T M' = V where V/dt stands for V */
@@ -163,14 +177,34 @@ static void StepsHaveStatedAnswers(void **state) {
 }
 
 static void Sweep(Problem *p, Side *s, PetscBool warm) {
-  MFG_OK(MFGFokkerPlanckSweepFrom(s->step, &s->position, p->U, warm, 1e-10, s->M, &s->stats));
+  MFG_OK(MFGFokkerPlanckSweepFrom(s->step, &s->position, p->U, warm, TOLERANCE, s->M, &s->stats));
 }
 
-static void ExpectSame(const Problem *p, const Side *a, const Side *b) {
-  assert_memory_equal(a->M, b->M, (STEPS + 1) * p->owned * sizeof *a->M);
-  assert_memory_equal(a->position.change, b->position.change, p->owned * sizeof *a->M);
-  assert_int_equal(a->stats.krylov, b->stats.krylov);
-  assert_true(a->stats.defect == b->stats.defect);
+/* How much mass two solutions may have in other places. A step leaves a residual whose norm is
+ * below the tolerance times that of M/dt: in the sum of absolute values it is off by sqrt(cells)
+ * tolerance mass, by as much again where the mass is restored, and by what the level before it is.
+ */
+static double Bound(const Problem *p) {
+  double mass = 0;
+  for (int64_t i = 0; i < p->owned; i++) mass += p->M[i];
+  MFG_OK(MFGGridSum(&p->grid, 1, &mass));
+  return 5 * STEPS * sqrt((double)MFGBlockCells(&p->grid.block)) * TOLERANCE * mass;
+}
+
+/* Of a sweep on the host and one that was done on the device, or a part of it. */
+static void ExpectSame(const Problem *p, const MFGBackend *there, const Side *a, const Side *b) {
+  const double bound = there->vectors ? Bound(p) : 0;
+  for (int64_t i = 0; i < (STEPS + 1) * p->owned; i++) MFG_ASSERT_NEAR(b->M[i], a->M[i], bound);
+  for (int64_t i = 0; i < p->owned; i++)
+    MFG_ASSERT_NEAR(b->position.change[i], a->position.change[i], 2 * bound);
+  if (bound) {
+    assert_true(b->stats.defect <= sqrt((double)MFGBlockCells(&p->grid.block)) * TOLERANCE);
+  } else {
+    assert_memory_equal(a->M, b->M, (STEPS + 1) * p->owned * sizeof *a->M);
+    assert_memory_equal(a->position.change, b->position.change, p->owned * sizeof *a->M);
+    assert_int_equal(a->stats.krylov, b->stats.krylov);
+    assert_true(a->stats.defect == b->stats.defect);
+  }
   assert_int_equal(a->stats.reason, KSP_CONVERGED_ITERATING);
   assert_int_equal(b->stats.reason, KSP_CONVERGED_ITERATING);
 }
@@ -181,9 +215,9 @@ static void Renew(Problem *p) {
 }
 
 /* A cold sweep and a warm one. The mass is that of the start. */
-static void SweepsHaveTheSameBits(void **state) {
+static void SweepsAreTheSame(void **state) {
   static const int drifts[] = {0, 1, STEPS + 1}, chunks[] = {STEPS, 1, 2};
-  (void)state;
+  const MFGBackend *there = Device(state);
   for (int dim = 2; dim <= 3; dim++)
     for (int k = 0; k < 3; k++) {
       if (MFGTestBrief() && (dim == 3 ? k > 0 : Several() && k < 2)) continue;
@@ -191,14 +225,14 @@ static void SweepsHaveTheSameBits(void **state) {
       Side host, device;
       Open(&p, dim, drifts[dim == 3 ? 2 : k]);
       OpenSide(&p, Host(), STEPS, &host);
-      OpenSide(&p, MFGTestMemory(), chunks[k], &device);
+      OpenSide(&p, there, chunks[k], &device);
       double *one = NewField(p.owned);
       for (int64_t i = 0; i < p.owned; i++) one[i] = 1;
       for (int warm = 0; warm < 2; warm++, Renew(&p)) {
         Sweep(&p, &host, (PetscBool)warm);
         Sweep(&p, &device, (PetscBool)warm);
         assert_true(host.stats.krylov > STEPS);
-        ExpectSame(&p, &host, &device);
+        ExpectSame(&p, there, &host, &device);
         MFG_ASSERT_NEAR(Dot(&p, device.M + STEPS * p.owned, one) / Dot(&p, p.M, one), 1, 1e-13);
       }
       MFG_OK(PetscFree(one));
@@ -232,14 +266,14 @@ static PetscErrorCode PauseAndHandOver(void *context, PetscBool *stop) {
 }
 
 static void OneGoesOnWhereTheOtherStopped(void **state) {
-  (void)state;
+  const MFGBackend *there = Device(state);
   for (int to_device = 0; to_device < 2; to_device++) {
     Problem p;
     Side whole, a, b;
     Open(&p, 2, STEPS + 1);
     OpenSide(&p, Host(), STEPS, &whole);
-    OpenSide(&p, to_device ? Host() : MFGTestMemory(), 2, &a);
-    OpenSide(&p, to_device ? MFGTestMemory() : Host(), STEPS, &b);
+    OpenSide(&p, to_device ? Host() : there, 2, &a);
+    OpenSide(&p, to_device ? there : Host(), STEPS, &b);
     Sweep(&p, &whole, PETSC_FALSE);
     Sweep(&p, &a, PETSC_FALSE);
     Renew(&p);
@@ -251,7 +285,7 @@ static void OneGoesOnWhereTheOtherStopped(void **state) {
     Sweep(&p, &a, PETSC_TRUE);
     assert_int_equal(p.left, 0);
     Sweep(&p, &b, PETSC_TRUE);
-    ExpectSame(&p, &whole, &b);
+    ExpectSame(&p, there, &whole, &b);
     CloseSide(&whole);
     CloseSide(&a);
     CloseSide(&b);
@@ -261,13 +295,13 @@ static void OneGoesOnWhereTheOtherStopped(void **state) {
 
 /* A solver that may not iterate stops both at the same level with the same words. */
 static void FailuresAreTheSame(void **state) {
+  const MFGBackend *there = Device(state);
   Problem p;
   Side host, device;
-  (void)state;
   MFG_OK(PetscOptionsSetValue(NULL, "-fp_ksp_max_it", "1"));
   Open(&p, 2, 1);
   OpenSide(&p, Host(), STEPS, &host);
-  OpenSide(&p, MFGTestMemory(), 2, &device);
+  OpenSide(&p, there, 2, &device);
   MFG_OK(PetscOptionsClearValue(NULL, "-fp_ksp_max_it"));
   Sweep(&p, &host, PETSC_FALSE);
   Sweep(&p, &device, PETSC_FALSE);
@@ -286,7 +320,8 @@ typedef struct {
   double *product[2], exploitability[2];
 } Linear;
 
-static void ApplyLinearised(Problem *p, const MFGBackend *backend, int chunk, Linear *found) {
+static void ApplyLinearised(Problem *p, const MFGBackend *backend, int chunk, double tolerance,
+                            Linear *found) {
   const MFGCost cost = {
       .coupling = {MFG_COUPLING_POWER, .8, 1.5}, .mean_strength = .7, .mean_factor = .6};
   const double *value[] = {p->U, p->V};
@@ -301,7 +336,7 @@ static void ApplyLinearised(Problem *p, const MFGBackend *backend, int chunk, Li
     found->product[k] = NewField(STEPS * p->owned);
     MFGLinearisedSet(l, p->M + p->owned, value[k], p->M + p->owned);
     for (int again = 0; again < 1 + (chunk == STEPS); again++)
-      MFG_OK(MFGLinearisedApply(l, 1e-6, p->V, found->product[k], &stats));
+      MFG_OK(MFGLinearisedApply(l, tolerance, p->V, found->product[k], &stats));
     assert_true(stats.reason > 0);
     MFG_OK(MFGExploitabilityGrid(s.step, value[k], value[1 - k], p->M, &found->exploitability[k]));
   }
@@ -309,42 +344,66 @@ static void ApplyLinearised(Problem *p, const MFGBackend *backend, int chunk, Li
   CloseSide(&s);
 }
 
-/* The product of the linearised sweeps and the exploitability. */
+/* By a side, and by the host to a millionth of that tolerance and to that. */
+typedef struct {
+  Linear found, exact, host;
+} Comparison;
+
+/* The product of the linearised sweeps and the exploitability. The latter solves nothing. The error
+ * of the product is proportional to the tolerance: of two at a millionth of one tolerance, the
+ * difference is far below what that one leaves, here by a factor of a thousand. */
+static void ExpectSameLinearised(const Problem *p, PetscBool to_the_bit, const Comparison *c) {
+  for (int k = 0; k < 2; k++) {
+    double largest = 0;
+    for (int64_t i = 0; i < STEPS * p->owned; i++)
+      largest = PetscMax(largest, fabs(c->host.product[k][i] - c->exact.product[k][i]));
+    MFG_OK(MFGGridMax(&p->grid, 1, &largest));
+    assert_true(largest > 0);
+    for (int64_t i = 0; i < STEPS * p->owned; i++)
+      MFG_ASSERT_NEAR(c->found.product[k][i], c->exact.product[k][i],
+                      to_the_bit ? 0 : 1e-3 * largest);
+    assert_true(c->found.exploitability[k] == c->exact.exploitability[k]);
+  }
+}
+
 static void LinearisedSweepsAreTheSame(void **state) {
-  (void)state;
+  const MFGBackend *there = Device(state);
   for (int dim = 2; dim <= 3; dim++) {
     if (MFGTestBrief() && dim == 3) continue;
     Problem p;
-    Linear found[3];
+    Comparison c;
     Open(&p, dim, STEPS + 1);
-    for (int i = 0; i < 3; i++)
-      ApplyLinearised(&p, i ? MFGTestMemory() : Host(), i < 2 ? STEPS : 2, &found[i]);
-    assert_true(found[0].exploitability[0] > .01 && found[0].exploitability[1] > .01);
-    for (int i = 1; i < 3; i++)
-      for (int k = 0; k < 2; k++) {
-        assert_memory_equal(found[0].product[k], found[i].product[k],
-                            STEPS * p.owned * sizeof(double));
-        assert_true(found[0].exploitability[k] == found[i].exploitability[k]);
-      }
-    for (int i = 0; i < 6; i++) MFG_OK(PetscFree(found[i / 2].product[i % 2]));
+    ApplyLinearised(&p, Host(), STEPS, 1e-6, &c.host);
+    ApplyLinearised(&p, Host(), STEPS, 1e-12, &c.exact);
+    assert_true(c.exact.exploitability[0] > .01 && c.exact.exploitability[1] > .01);
+    for (int chunk = 2; chunk <= STEPS; chunk += STEPS - 2) {
+      ApplyLinearised(&p, there, chunk, 1e-12, &c.found);
+      ExpectSameLinearised(&p, (PetscBool)!there->vectors, &c);
+      for (int k = 0; k < 2; k++) MFG_OK(PetscFree(c.found.product[k]));
+    }
+    for (int k = 0; k < 2; k++) {
+      MFG_OK(PetscFree(c.host.product[k]));
+      MFG_OK(PetscFree(c.exact.product[k]));
+    }
     Close(&p);
   }
 }
 
-/* On one rank, where nothing goes to others. Each level: its guess and its right side, each product
- * and each cycle are written once to a vector of PETSc, and the solution, each factor and each
- * residual are read once from one. A chunk: M and its change go there and come back; U goes there
- * too, unless it is there from the sweep that made it. */
+/* On one rank, where nothing goes to others. A chunk: M and its change go there and come back; U
+ * goes there too, unless it is there from the sweep that made it. With PETSc's vectors on the host,
+ * for each level: its guess and its right side, each product and each cycle are written once to
+ * one, and the solution, each factor and each residual are read once from one. */
 static void NothingElseIsCopied(void **state) {
+  const MFGBackend *there = Device(state);
+  const int staged = !there->vectors;
   Problem p;
   Side device;
   MFGHJB hjb;
   MFGHJBStats stats;
-  (void)state;
-  if (Several() || MFGTestMemory()->vectors) return;
+  if (Several()) skip();
   Open(&p, 2, STEPS + 1);
-  OpenSide(&p, MFGTestMemory(), STEPS, &device);
-  MFG_OK(MFGHJBCreate(&p.grid, MFGTestMemory(), &p.spec, &hjb));
+  OpenSide(&p, there, STEPS, &device);
+  MFG_OK(MFGHJBCreate(&p.grid, there, &p.spec, &hjb));
   Sweep(&p, &device, PETSC_FALSE);
   for (int made = 0; made < 2; made++) {
     Renew(&p);
@@ -352,19 +411,23 @@ static void NothingElseIsCopied(void **state) {
       MFGLinearStepShare(device.step, MFGHJBValue(hjb), MFGHJBGivenDrift(hjb));
       MFG_OK(MFGHJBSweep(hjb, NoSource, &p.grid, p.V, PETSC_FALSE, 1e-9, p.U, &stats));
     }
-    MFGStandinCountReset();
+    (void)Counted();
+    (void)CountCopies();
     Sweep(&p, &device, PETSC_TRUE);
-    const MFGStandinCounts c = MFGStandinCount();
+    const Copies c = CountCopies();
+    const MFGStandinCounts all = Counted();
     const int64_t krylov = device.stats.krylov, products = krylov + STEPS,
-                  field = p.owned * (int64_t)sizeof(double);
-    assert_int_equal(c.copies[1][0], 2 * STEPS + products + krylov + 2);
-    assert_int_equal(c.bytes[1][0], (2 * STEPS + products + krylov + STEPS + 1) * field);
-    assert_int_equal(c.copies[0][1], STEPS + products + krylov + 2 + !made);
-    assert_int_equal(c.bytes[0][1],
-                     (STEPS + products + krylov + STEPS + 2 + !made * STEPS) * field);
-    assert_int_equal(c.allocations, 0);
+                  field = p.owned * (int64_t)sizeof(double),
+                  written = staged * (2 * STEPS + products + krylov),
+                  read = staged * (STEPS + products + krylov);
+    assert_int_equal(c.copies[0], written + 2);
+    assert_int_equal(c.bytes[0], (written + STEPS + 1) * field);
+    assert_int_equal(c.copies[1], read + 2 + !made);
+    assert_int_equal(c.bytes[1], (read + STEPS + 2 + !made * STEPS) * field);
+    if (!OnStandin()) continue;
+    ExpectCounted(&c, &all);
     print_message("a level of 13 x 10 cells: %.1f iterations, %.0f kernels\n",
-                  (double)krylov / STEPS, (double)c.kernels / STEPS);
+                  (double)krylov / STEPS, (double)all.kernels / STEPS);
   }
   MFG_OK(MFGHJBDestroy(&hjb));
   CloseSide(&device);
@@ -372,7 +435,7 @@ static void NothingElseIsCopied(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(StepsHaveStatedAnswers),        cmocka_unit_test(SweepsHaveTheSameBits),
-    cmocka_unit_test(OneGoesOnWhereTheOtherStopped), cmocka_unit_test(FailuresAreTheSame),
-    cmocka_unit_test(LinearisedSweepsAreTheSame),    cmocka_unit_test(NothingElseIsCopied)};
+    BOTH_VECTORS(StepsHaveStatedAnswers),        BOTH_VECTORS(SweepsAreTheSame),
+    BOTH_VECTORS(OneGoesOnWhereTheOtherStopped), BOTH_VECTORS(FailuresAreTheSame),
+    BOTH_VECTORS(LinearisedSweepsAreTheSame),    BOTH_VECTORS(NothingElseIsCopied)};
 MFG_TEST_MAIN(tests)
