@@ -329,7 +329,7 @@ static PetscErrorCode EstimateWork(void *context) {
   PetscCall(MFGMemoryZero(memory, e->moment_count, sizeof *e->moments, e->moments));
   PetscCall(MFGBackendDeposit(p->backend, &domain, &e->there, &shape, NULL, e->moments));
   PetscCall(MFGExchangeSum(e->exchange, e->moment_count, e->moments));
-  PetscCall(MFGDensityEvaluate(e->plan, 0, NULL, NULL, e->moments, density));
+  PetscCall(MFGDensityEvaluate(e->plan, 0, 1, NULL, NULL, e->moments, density));
   if (e->density_there)
     PetscCall(MFGMemoryCopy(memory, MFGBlockOwned(&p->grid.block), sizeof *density,
                             MFG_COPY_TO_HOST, density, e->density));

@@ -8,9 +8,9 @@
 #include "gpu/stream.h"
 #include "solvers/backend.h"
 
-/* Work memory at least doubles when it grows while it is small or an older one has to stay. */
+/* Work memory at least doubles when it grows while an older one has to stay. */
 #define RETIRED_MOST 48
-#define SMALL (1 << 20)
+#define WORK_LEAST (1 << 20)
 
 /* Agents whose boxes are listed at a time (-agents_portion): half a gigabyte of work memory. */
 #define PORTION (1 << 24)
@@ -124,7 +124,7 @@ static PetscErrorCode Wait(void) {
 static PetscErrorCode ReserveWork(int64_t bytes) {
   PetscFunctionBeginUser;
   if (bytes <= gpu.work_size) PetscFunctionReturn(PETSC_SUCCESS);
-  if (gpu.recordings || bytes < SMALL) bytes = PetscMax(bytes, 2 * gpu.work_size);
+  bytes = PetscMax(bytes, gpu.recordings ? 2 * gpu.work_size : WORK_LEAST);
   PetscCall(Wait());
   if (gpu.device.work) gpu.retired[gpu.retired_count++] = gpu.device.work;
   gpu.device.work = NULL;
@@ -302,7 +302,8 @@ static PetscErrorCode Sort_CUDA(const MFGSort *job) {
 
 static int64_t Work_CUDA(const MFGScan *job) {
   const MFGSort sort = {.domain = job->domain, .agents = job->agents};
-  return PetscMax(MFGScanWork(job, &gpu.device), MFGSortWork(&sort));
+  const int64_t work = PetscMax(MFGScanWork(job, &gpu.device), MFGSortWork(&sort));
+  return PetscMax(work, WORK_LEAST);
 }
 
 /* A sort does not pay: it takes two steps of 1e7 agents on 512^2 cells, three of 1e8 on 1024^2 (2
@@ -338,8 +339,11 @@ static PetscErrorCode Direct_CUDA(const MFGBlock *block, int64_t count,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static const MFGDensityOps densityOps = {
-    .name = "cuda", .convolve = Convolve_CUDA, .marginals = Marginals_CUDA, .direct = Direct_CUDA};
+static const MFGDensityOps densityOps = {.name = "cuda",
+                                         .convolve = Convolve_CUDA,
+                                         .marginals = Marginals_CUDA,
+                                         .direct = Direct_CUDA,
+                                         .work = MFGConvolveWork};
 
 static PetscErrorCode HJBResidual_CUDA(const MFGHJBStep *step, const double *u, double *residual) {
   PetscFunctionBeginUser;

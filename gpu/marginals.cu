@@ -10,18 +10,21 @@ typedef struct {
   MFGMarginals job;
   MFGExtent extent;
   int dim, terms, numbers;
+  int64_t field, count;       /* integers of a level: moments, marginals */
+  int64_t lines;              /* of boxes of a level */
   int64_t start[MFG_MAX_DIM]; /* of the axes' marginals */
   int term[MFG_MAX_DIM][2];   /* the terms t and t^2 of the axes */
 } Plan;
 
-/* Each block a line of boxes along x: those of row (y box, z box) of a line of cells. */
+/* Each block a line of boxes along x of a level: those of row (y box, z box) of a line of cells. */
 static __global__ void MarginalsKernel(const Plan p, const int64_t *moments,
                                        unsigned long long *marginals) {
   __shared__ unsigned long long part[SHARED_SUMS][MFG_THREADS];
   const MFGBlock &box = p.job.box;
   const int *halvings = p.job.shape.halvings, boxes = 1 << halvings[0];
   unsigned long long sum[SHARED_SUMS] = {0, 0, 0, 0, 0};
-  int64_t line = blockIdx.x;
+  const int64_t level = blockIdx.x / p.lines;
+  int64_t line = blockIdx.x % p.lines;
   const int y_box = (int)(line & ((1 << halvings[1]) - 1));
   line >>= halvings[1];
   const int z_box = (int)(line & ((1 << halvings[2]) - 1));
@@ -33,6 +36,8 @@ static __global__ void MarginalsKernel(const Plan p, const int64_t *moments,
           p.extent.count[0] +
       box.start[0] - p.extent.start[0];
 
+  moments += level * p.field;
+  marginals += level * p.count;
   for (int i = threadIdx.x; i < box.count[0] * boxes; i += MFG_THREADS) {
     const int64_t *m = moments + (row + i / boxes) * p.numbers +
                        (((z_box << halvings[1] | y_box) << halvings[0]) + i % boxes) * p.terms;
@@ -67,7 +72,7 @@ cudaError_t MFGLaunchMarginals(const MFGMarginals *job, const int64_t *moments, 
                                const MFGDevice *device) {
   const int order = job->shape.order;
   Plan p = {};
-  if (!MFGBlockOwned(&job->box)) return cudaSuccess;
+  if (!MFGBlockOwned(&job->box) || !job->levels) return cudaSuccess;
   p.job = *job;
   p.extent = MFGExtentOrWhole(&job->domain, &job->extent);
   p.dim = job->domain.dim;
@@ -78,8 +83,10 @@ cudaError_t MFGLaunchMarginals(const MFGMarginals *job, const int64_t *moments, 
     p.term[1][power] = MFGMomentRow(order, 1 + power);
     p.term[2][power] = MFGMomentPlane(order, 1 + power);
   }
-  const int64_t lines = ((int64_t)job->box.count[1] << job->shape.halvings[1]) *
-                        ((int64_t)job->box.count[2] << job->shape.halvings[2]);
-  return MFGLaunch(MarginalsKernel, (unsigned)lines, MFG_THREADS, 0, device->stream, p, moments,
-                   (unsigned long long *)marginals);
+  p.field = MFGMomentField(&job->domain, &job->shape, &job->extent);
+  p.count = MFGMarginalCount(&job->domain, &job->shape);
+  p.lines = ((int64_t)job->box.count[1] << job->shape.halvings[1]) *
+            ((int64_t)job->box.count[2] << job->shape.halvings[2]);
+  return MFGLaunch(MarginalsKernel, (unsigned)(p.lines * job->levels), MFG_THREADS, 0,
+                   device->stream, p, moments, (unsigned long long *)marginals);
 }

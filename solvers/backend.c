@@ -319,7 +319,7 @@ static PetscErrorCode CheckDensityBlock(const MFGBlock *b) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Every cell that the kernel reaches from the box must be among the moments. */
+/* Every cell that the widest kernel reaches from the box must be among the moments. */
 static PetscErrorCode CheckReach(const MFGConvolution *job) {
   const MFGBlock *b = &job->block;
   const MFGExtent e = MFGExtentOrWhole(b, &job->extent);
@@ -327,6 +327,11 @@ static PetscErrorCode CheckReach(const MFGConvolution *job) {
   PetscFunctionBeginUser;
   for (int k = 0; k < b->dim; k++) {
     const int r = job->radius[k], end = b->start[k] + b->count[k] + r;
+    for (int n = 0; n < job->levels; n++)
+      PetscCheck(job->kernel[n].radius[k] <= r, PETSC_COMM_SELF, PETSC_ERR_ARG_INCOMP,
+                 "the kernel of level %d reaches %d cells along axis %d, the largest radius is "
+                 "said to be %d",
+                 n, job->kernel[n].radius[k], k, r);
     for (int i = b->start[k] - r; i < end; i++) {
       int mirrored;
       const int place = MFGMomentPosition(b, &e, k, i, &mirrored);

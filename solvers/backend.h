@@ -27,13 +27,16 @@ typedef struct {
 
 typedef struct {
   const char *name;
-  /* moments[extent][boxes][terms] -> density of the box, [owned]. */
+  /* moments[levels][extent][boxes][terms] -> density of the box, [levels][owned]. */
   PetscErrorCode (*convolve)(const MFGConvolution *job, const int64_t *moments, double *density);
-  /* Added to marginals[MFGMarginalCount]. */
+  /* Of moments[levels][extent][boxes][terms], added to marginals[levels][MFGMarginalCount]. */
   PetscErrorCode (*marginals)(const MFGMarginals *job, const int64_t *moments, int64_t *marginals);
   /* The exact sum over all positions [axis][count], in the order given. */
   PetscErrorCode (*direct)(const MFGBlock *block, int64_t count, const double *const position[],
                            const double bandwidth[], double *density);
+  /* Bytes of the memory that a convolution works with besides its arrays, from its block, shape,
+   * number of levels, largest radius and extent; NULL: not asked for. */
+  int64_t (*work)(const MFGConvolution *job);
 } MFGDensityOps;
 
 typedef struct {

@@ -57,8 +57,7 @@ typedef struct {
 } Reach;
 
 static PetscErrorCode ReachCreate(const MFGConvolution *job, const MFGExtent *extent, int axis,
-                                  Reach *r) {
-  const int radius = axis < job->block.dim ? job->radius[axis] : 0;
+                                  int radius, Reach *r) {
   const int cells = extent->count[axis];
   int *slot_of;
 
@@ -95,7 +94,8 @@ static PetscErrorCode ReachDestroy(Reach *r) {
  */
 typedef struct {
   const MFGConvolution *job;
-  MFGExtent extent; /* of the moments */
+  const MFGDensityKernel *kernel; /* of the level */
+  MFGExtent extent;               /* of the moments */
   Reach reach[MFG_MAX_DIM];
   int order, terms, rows; /* rows: pairs (l, m) */
   int boxes[MFG_MAX_DIM]; /* per cell, along the axis */
@@ -115,13 +115,13 @@ typedef struct {
 
 /* Rows of a combination along an axis. */
 static int64_t CombinationLength(const Work *w, int axis) {
-  return (int64_t)w->order * w->boxes[axis] * (2 * w->job->radius[axis] + 1);
+  return (int64_t)w->order * w->boxes[axis] * (2 * w->kernel->radius[axis] + 1);
 }
 
 /* Where the rows of a combination along x lie, in the order of its weights: the same for every
  * (l, m) but for the place of the first. */
 static void ListAlong(Work *w) {
-  const int radius = w->job->radius[0];
+  const int radius = w->kernel->radius[0];
   int64_t *along = w->along;
   for (int k = 0; k < w->order; k++)
     for (int s = 0; s < w->boxes[0]; s++)
@@ -129,15 +129,17 @@ static void ListAlong(Work *w) {
         *along++ = (int64_t)(s * w->terms + k) * w->extended + radius - j;
 }
 
-static PetscErrorCode WorkCreate(const MFGConvolution *job, Work *w) {
+static PetscErrorCode WorkCreate(const MFGConvolution *job, const MFGDensityKernel *kernel,
+                                 Work *w) {
   const MFGBlock *b = &job->block;
   int64_t longest = 0;
 
   PetscFunctionBeginUser;
   w->job = job;
+  w->kernel = kernel;
   w->extent = MFGExtentOrWhole(b, &job->extent);
   for (int k = 0; k < MFG_MAX_DIM; k++) {
-    PetscCall(ReachCreate(job, &w->extent, k, &w->reach[k]));
+    PetscCall(ReachCreate(job, &w->extent, k, k < b->dim ? kernel->radius[k] : 0, &w->reach[k]));
     w->boxes[k] = 1 << job->shape.halvings[k];
   }
   w->order = job->shape.order;
@@ -148,7 +150,7 @@ static PetscErrorCode WorkCreate(const MFGConvolution *job, Work *w) {
   w->rows = b->dim > 2 ? MFGMomentRow(w->order, w->order) : w->ypowers;
   w->terms = MFGMomentTerms(b->dim, w->order);
   w->columns = Padded(b->count[0]);
-  w->extended = w->columns + 2 * job->radius[0];
+  w->extended = w->columns + 2 * kernel->radius[0];
   const size_t rows = (size_t)w->reach[1].slots * w->boxes[1] * w->rows,
                layers = (size_t)w->reach[2].slots * w->boxes[2] * w->order * b->count[1];
   PetscCall(PetscCalloc1((size_t)w->boxes[0] * w->terms * w->extended, &w->row));
@@ -195,7 +197,7 @@ static void LoadRow(Work *w, int y, int z, const int64_t *moments) {
 static void ConvolveX(Work *w, int l, int m, double *out) {
   const int first = MFGMomentPlane(w->order, m) + MFGMomentRow(w->order - m, l);
   const int64_t powers = w->order - l - m;
-  Combine(powers * (CombinationLength(w, 0) / w->order), w->job->weights[0],
+  Combine(powers * (CombinationLength(w, 0) / w->order), w->kernel->weights[0],
           w->row + (size_t)first * w->extended, w->along, w->columns, out);
 }
 
@@ -204,9 +206,9 @@ static void ConvolveX(Work *w, int l, int m, double *out) {
  * stand in reverse order and odd powers carry a sign. */
 static void ConvolveAcross(Work *w, int axis, int i, int powers, const double *base, size_t by_box,
                            size_t by_power, double *out) {
-  const int radius = w->job->radius[axis], boxes = w->boxes[axis];
+  const int radius = w->kernel->radius[axis], boxes = w->boxes[axis];
   const int *slot = w->reach[axis].slot + i, *mirror = w->reach[axis].mirrored + i;
-  const double *table = w->job->weights[axis];
+  const double *table = w->kernel->weights[axis];
   double *weight = w->weight;
   int64_t q = 0, *source = w->source;
   for (int l = 0; l < powers; l++)
@@ -254,15 +256,14 @@ static void Prepare(Work *w, const int64_t *moments) {
     }
 }
 
-static PetscErrorCode ConvolveCPU(const MFGConvolution *job, const int64_t *moments,
-                                  double *density) {
+static PetscErrorCode ConvolveLevel(const MFGConvolution *job, const MFGDensityKernel *kernel,
+                                    const int64_t *moments, double *density) {
   const MFGBlock *b = &job->block;
   const double agents = (double)job->agents;
   Work w;
 
   PetscFunctionBeginUser;
-  if (!MFGBlockOwned(b)) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(WorkCreate(job, &w));
+  PetscCall(WorkCreate(job, kernel, &w));
   Prepare(&w, moments);
   const size_t by_power = (size_t)b->count[1] * w.columns;
   for (int z = 0; z < b->count[2]; z++)
@@ -277,6 +278,17 @@ static PetscErrorCode ConvolveCPU(const MFGConvolution *job, const int64_t *mome
       for (int i = 0; i < b->count[0]; i++) density[i] = w.out[i] / agents;
     }
   PetscCall(WorkDestroy(&w));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode ConvolveCPU(const MFGConvolution *job, const int64_t *moments,
+                                  double *density) {
+  const int64_t owned = MFGBlockOwned(&job->block),
+                field = MFGMomentField(&job->block, &job->shape, &job->extent);
+
+  PetscFunctionBeginUser;
+  for (int n = 0; n < job->levels && owned; n++)
+    PetscCall(ConvolveLevel(job, &job->kernel[n], moments + n * field, density + n * owned));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

@@ -44,13 +44,11 @@ static void CellRowMarginals(int dim, const MFGMomentShape *shape, int count,
   }
 }
 
-PetscErrorCode MFGMarginals_CPU(const MFGMarginals *job, const int64_t *moments,
-                                int64_t *marginals) {
+static void LevelMarginals(const MFGMarginals *job, const int64_t *moments, int64_t *marginals) {
   const MFGBlock *domain = &job->domain, *box = &job->box;
   const MFGExtent e = MFGExtentOrWhole(domain, &job->extent);
   const int numbers = MFGMomentNumbers(domain->dim, &job->shape);
 
-  PetscFunctionBeginUser;
   for (int z = 0; z < box->count[2]; z++)
     for (int y = 0; y < box->count[1]; y++) {
       const int at[MFG_MAX_DIM] = {box->start[0], box->start[1] + y, box->start[2] + z};
@@ -64,5 +62,15 @@ PetscErrorCode MFGMarginals_CPU(const MFGMarginals *job, const int64_t *moments,
       CellRowMarginals(domain->dim, &job->shape, box->count[0],
                        moments + (row * e.count[0] + at[0] - e.start[0]) * numbers, marginal);
     }
+}
+
+PetscErrorCode MFGMarginals_CPU(const MFGMarginals *job, const int64_t *moments,
+                                int64_t *marginals) {
+  const int64_t field = MFGMomentField(&job->domain, &job->shape, &job->extent),
+                count = MFGMarginalCount(&job->domain, &job->shape);
+
+  PetscFunctionBeginUser;
+  for (int n = 0; n < job->levels; n++)
+    LevelMarginals(job, moments + n * field, marginals + n * count);
   PetscFunctionReturn(PETSC_SUCCESS);
 }

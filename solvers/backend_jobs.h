@@ -153,24 +153,32 @@ MFG_HD int MFGRecordWay(const MFGTransit *t, int axis, const double *record) {
                      t->box.boundary[axis][0] == MFG_BOUNDARY_PERIODIC);
 }
 
-/* One level of the density: tables of solvers/kde.h. */
+/* The kernel of one level: tables of solvers/kde.h. */
 typedef struct {
-  MFGBlock block; /* the box whose density is wanted */
-  MFGMomentShape shape;
-  int64_t agents;          /* N */
-  int radius[MFG_MAX_DIM]; /* cells on each side that the kernel reaches */
+  int radius[MFG_MAX_DIM]; /* cells on each side that it reaches */
   /* [order][boxes along the axis][2 radius + 1]: of a term of a box in cell i for the density at
    * the centre of cell i - radius, .. i + radius. */
   const double *weights[MFG_MAX_DIM];
+} MFGDensityKernel;
+
+/* Densities of levels whose moments lie one after the other. */
+typedef struct {
+  MFGBlock block; /* the box whose density is wanted */
+  MFGMomentShape shape;
+  int64_t agents; /* N */
+  int levels;
+  const MFGDensityKernel *kernel; /* [levels], in the host's memory */
+  int radius[MFG_MAX_DIM];        /* the largest of any level */
   /* Cells of the moments; zero: the whole grid. On each axis either the whole axis, or the block
-   * with at least the radius more on each side (at a wall less is needed: images lie inside). */
+   * with at least that radius more on each side (at a wall less is needed: images lie inside). */
   MFGExtent extent;
 } MFGConvolution;
 
-/* Marginals (MFGMarginalStart) of the cells of a box. */
+/* Marginals (MFGMarginalStart) of the cells of a box, of levels that lie one after the other. */
 typedef struct {
   MFGBlock domain;
   MFGMomentShape shape; /* order 3 or more */
+  int levels;
   MFGBlock box;
   MFGExtent extent; /* cells of the moments, the box among them; zero: the whole grid */
 } MFGMarginals;

@@ -267,6 +267,7 @@ double MFGConvolutionProducts(const MFGBlock *b, const MFGMomentShape *shape, co
 
 typedef struct {
   const MFGBackend *backend;
+  MFGDensityKernel kernel;
   MFGConvolution job;
   int64_t *moments;
   double *density;
@@ -308,10 +309,11 @@ static PetscErrorCode MeasureConvolution(MPI_Comm comm, const MFGBackend *backen
   PetscCall(PetscMalloc1(table, &weights));
   for (int64_t i = 0; i < table; i++) weights[i] = 1. / (double)table;
   PetscCall(MFGMemoryStage(memory, table, sizeof *weights, weights, &room, &copy, &there));
-  c.job = (MFGConvolution){.block = grid, .shape = l->shape, .agents = l->agents};
+  c.job = (MFGConvolution){
+      .block = grid, .shape = l->shape, .agents = l->agents, .levels = 1, .kernel = &c.kernel};
   for (int k = 0; k < grid.dim; k++) {
-    c.job.radius[k] = l->radius[k];
-    c.job.weights[k] = there;
+    c.job.radius[k] = c.kernel.radius[k] = l->radius[k];
+    c.kernel.weights[k] = there;
   }
   PetscCall(Shortest(comm, ConvolutionWork, &c, seconds));
   *seconds /= MFGConvolutionProducts(&grid, &l->shape, l->radius);

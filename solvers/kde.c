@@ -12,9 +12,9 @@ struct MFGDensityPlan_ {
   int levels;
   double *bandwidth; /* owned; [levels][dim] */
   int *radius;       /* owned; [levels][dim] */
-  size_t *offset;    /* owned; [levels][dim]: where a table begins */
   double *weights;   /* owned; in the backend's memory; tables [order][boxes][2 radius + 1] */
-  double seconds;    /* spent in evaluations */
+  MFGDensityKernel *kernel; /* owned; [levels]: where the tables are; NULL for the direct method */
+  double seconds;           /* spent in evaluations */
 };
 
 /* Row k at a distance z bandwidths from a box of width 2 r bandwidths: r^k / k! He_k(z) exp(-z^2/2)
@@ -123,18 +123,19 @@ static PetscErrorCode FillTables(MFGDensityPlan p) {
   const int count = p->levels * b->dim;
   const MFGMemoryOps *memory = p->backend->memory;
   PetscMPIInt rank, entries;
-  size_t total = 0;
+  size_t total = 0, *offset;
   double *weights;
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_rank(p->grid->world, &rank));
+  PetscCall(PetscMalloc1(count, &offset));
   for (int i = 0; i < count; i++) {
-    p->offset[i] = total;
+    offset[i] = total;
     total += (size_t)(p->shape.order << p->shape.halvings[i % b->dim]) * (2 * p->radius[i] + 1);
   }
   PetscCall(PetscMalloc1(total, &weights));
   for (int i = 0; i < count; i++) {
-    double *table = weights + p->offset[i];
+    double *table = weights + offset[i];
     if (rank == 0)
       FillTable(p->shape.order, 1 << p->shape.halvings[i % b->dim], b->spacing[i % b->dim],
                 p->bandwidth[i], p->radius[i], table);
@@ -145,6 +146,12 @@ static PetscErrorCode FillTables(MFGDensityPlan p) {
   PetscCall(
       MFGMemoryCopy(memory, entries, sizeof *weights, MFG_COPY_FROM_HOST, weights, p->weights));
   PetscCall(PetscFree(weights));
+  PetscCall(PetscCalloc1(p->levels, &p->kernel));
+  for (int i = 0; i < count; i++) {
+    p->kernel[i / b->dim].radius[i % b->dim] = p->radius[i];
+    p->kernel[i / b->dim].weights[i % b->dim] = p->weights + offset[i];
+  }
+  PetscCall(PetscFree(offset));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -163,7 +170,7 @@ static PetscErrorCode Start(const MFGGrid *grid, const MFGBackend *backend, MFGD
   p->method = method;
   p->agents = agents;
   p->levels = levels;
-  PetscCall(PetscMalloc3(count, &p->bandwidth, count, &p->radius, count, &p->offset));
+  PetscCall(PetscMalloc2(count, &p->bandwidth, count, &p->radius));
   PetscCall(PetscArraycpy(p->bandwidth, bandwidth, count));
   PetscCallMPI(MPI_Bcast(p->bandwidth, count, MPI_DOUBLE, 0, grid->world));
   *plan = p;
@@ -233,7 +240,8 @@ PetscErrorCode MFGDensityPlanCreate(const MFGGrid *grid, const MFGBackend *backe
 PetscErrorCode MFGDensityPlanDestroy(MFGDensityPlan *plan) {
   PetscFunctionBeginUser;
   if (!plan || !*plan) PetscFunctionReturn(PETSC_SUCCESS);
-  PetscCall(PetscFree3((*plan)->bandwidth, (*plan)->radius, (*plan)->offset));
+  PetscCall(PetscFree2((*plan)->bandwidth, (*plan)->radius));
+  PetscCall(PetscFree((*plan)->kernel));
   PetscCall(MFGMemoryFree((*plan)->backend->memory, &(*plan)->weights));
   PetscCall(PetscFree(*plan));
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -263,30 +271,32 @@ void MFGDensityPlanRadius(MFGDensityPlan plan, int radius[MFG_MAX_DIM]) {
     radius[i % dim] = PetscMax(radius[i % dim], plan->radius[i]);
 }
 
-static PetscErrorCode CheckLevel(MFGDensityPlan plan, int level) {
+static PetscErrorCode CheckLevels(MFGDensityPlan plan, int first, int levels) {
   PetscFunctionBeginUser;
-  PetscCheck(level >= 0 && level < plan->levels, PETSC_COMM_SELF, PETSC_ERR_ARG_OUTOFRANGE,
-             "level %d of a density plan for the levels 0 to %d", level, plan->levels - 1);
+  PetscCheck(first >= 0 && levels >= 0 && first + levels <= plan->levels, PETSC_COMM_SELF,
+             PETSC_ERR_ARG_OUTOFRANGE, "levels %d to %d of a density plan for the levels 0 to %d",
+             first, first + levels - 1, plan->levels - 1);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const MFGBlock *block,
+PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int first, int levels, const MFGBlock *block,
                                   const MFGExtent *extent, const int64_t *moments,
                                   double *density) {
   const int dim = plan->grid->block.dim;
-  MFGConvolution job = {
-      .block = block ? *block : plan->grid->block, .shape = plan->shape, .agents = plan->agents};
+  MFGConvolution job = {.block = block ? *block : plan->grid->block,
+                        .shape = plan->shape,
+                        .agents = plan->agents,
+                        .levels = levels};
   const double start = MPI_Wtime();
 
   PetscFunctionBeginUser;
-  PetscCall(CheckLevel(plan, level));
+  PetscCall(CheckLevels(plan, first, levels));
   PetscCheck(plan->method == MFG_DENSITY_MOMENTS, PETSC_COMM_SELF, PETSC_ERR_ARG_WRONGSTATE,
              "this plan has the direct method: it needs positions, not moments");
   if (extent) job.extent = *extent;
-  for (int k = 0; k < dim; k++) {
-    job.radius[k] = plan->radius[level * dim + k];
-    job.weights[k] = plan->weights + plan->offset[level * dim + k];
-  }
+  job.kernel = plan->kernel + first;
+  for (int i = first * dim; i < (first + levels) * dim; i++)
+    job.radius[i % dim] = PetscMax(job.radius[i % dim], plan->radius[i]);
   PetscCall(MFGBackendConvolve(plan->backend, &job, moments, density));
   plan->seconds += MPI_Wtime() - start;
   PetscFunctionReturn(PETSC_SUCCESS);
@@ -360,7 +370,7 @@ PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRa
   const double start = MPI_Wtime();
 
   PetscFunctionBeginUser;
-  PetscCall(CheckLevel(plan, level));
+  PetscCall(CheckLevels(plan, level, 1));
   int64_t total = agents->count;
   PetscCall(MFGExchangeSumInt64(plan->grid->world, 1, &total));
   PetscCheck(total == plan->agents, plan->grid->world, PETSC_ERR_ARG_SIZ,

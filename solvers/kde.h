@@ -66,11 +66,12 @@ MFGMomentShape MFGDensityShapeOf(int dim, int64_t agents, double tolerance,
  * each side are enough for its density. 0 on unused axes and for the direct method. */
 void MFGDensityPlanRadius(MFGDensityPlan plan, int radius[MFG_MAX_DIM]);
 
-/* Not collective. In the backend's memory: moments [extent][boxes][terms] of all agents -> the
- * density of `block`, [owned], in a fixed order of summation per cell: the same bits for any block
- * and extent. block NULL: the grid's own block; extent NULL: the whole grid, else as
+/* Not collective. In the backend's memory, of the levels first .. first + levels - 1: moments
+ * [levels][extent][boxes][terms] of all agents -> the density of `block`, [levels][owned], in a
+ * fixed order of summation per cell: the same bits for any block and extent, and of how many levels
+ * at a time. block NULL: the grid's own block; extent NULL: the whole grid, else as
  * MFGConvolution.extent says. */
-PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int level, const MFGBlock *block,
+PetscErrorCode MFGDensityEvaluate(MFGDensityPlan plan, int first, int levels, const MFGBlock *block,
                                   const MFGExtent *extent, const int64_t *moments, double *density);
 
 /* Collective on grid->world. Agents and density in the host's memory. The exact sum over the agents

@@ -109,6 +109,12 @@ MFG_HD MFGExtent MFGExtentOrWhole(const MFGBlock *b, const MFGExtent *extent) {
   return e;
 }
 
+/* Integers of one level's moments. */
+MFG_HD int64_t MFGMomentField(const MFGBlock *b, const MFGMomentShape *s, const MFGExtent *extent) {
+  const MFGExtent e = MFGExtentOrWhole(b, extent);
+  return MFGExtentCells(&e) * MFGMomentNumbers(b->dim, s);
+}
+
 /* Where cell i, which may lie beyond the grid, is along an axis of the extent: itself when the
  * extent of a periodic axis reaches it, else its image. Outside 0 .. count - 1: not there. */
 MFG_HD int MFGMomentPosition(const MFGBlock *b, const MFGExtent *e, int axis, int i,

@@ -72,7 +72,7 @@ PetscErrorCode MFGMarginalStatistics(const MFGBlock *b, const MFGMomentShape *sh
 PetscErrorCode MFGMomentStatistics(const MFGBackend *backend, const MFGBlock *domain,
                                    const MFGMomentShape *shape, int64_t agents,
                                    const int64_t *moments, MFGSampleStatistics *statistics) {
-  MFGMarginals job = {.domain = *domain, .shape = *shape, .box = *domain};
+  MFGMarginals job = {.domain = *domain, .shape = *shape, .levels = 1, .box = *domain};
   int64_t *marginals;
 
   PetscFunctionBeginUser;

@@ -256,7 +256,7 @@ PetscErrorCode MFGParticlesInitialStatistics(MFGParticles p, MFGSampleStatistics
   PetscCall(MFGMemoryZero(p->backend->memory, field, sizeof *moments, moments));
   PetscCall(MFGBackendDeposit(p->backend, block, &agents, &shape, NULL, moments));
   if (!p->residents) PetscCall(MFGExchangeSum(p->exchange, field, moments));
-  PetscCall(MFGParticlesStatistics(p, &shape, &extent, 1, field, moments, statistics));
+  PetscCall(MFGParticlesStatistics(p, &shape, &extent, 1, moments, statistics));
   PetscCall(MFGMemoryFree(p->backend->memory, &moments));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -1,21 +1,31 @@
 #include "solvers/particles_parts.h"
 
-PetscErrorCode MFGParticlesStatistics(MFGParticles p, const MFGMomentShape *shape,
-                                      const MFGExtent *extent, int count, int64_t field,
-                                      const int64_t *moments, MFGSampleStatistics *statistics) {
+/* Into p->marginals, [count]. */
+static PetscErrorCode SumMarginals(MFGParticles p, const MFGMomentShape *shape,
+                                   const MFGExtent *extent, int count, const int64_t *moments) {
   const MFGMemoryOps *memory = p->backend->memory;
-  const MFGMarginals job = {
-      .domain = p->domain, .shape = *shape, .box = p->grid->box, .extent = *extent};
-  const int64_t n = MFGMarginalCount(&p->domain, shape);
+  const MFGMarginals job = {.domain = p->domain,
+                            .shape = *shape,
+                            .levels = count,
+                            .box = p->grid->box,
+                            .extent = *extent};
+  const int64_t n = count * MFGMarginalCount(&p->domain, shape);
 
   PetscFunctionBeginUser;
-  PetscCall(
-      MFGMemoryReserve(memory, count * n, sizeof *p->marginals, &p->marginals_size, &p->marginals));
-  const int64_t *sums = p->marginals;
-  PetscCall(MFGMemoryZero(memory, count * n, sizeof *sums, p->marginals));
-  for (int i = 0; i < count; i++)
-    PetscCall(MFGBackendMarginals(p->backend, &job, moments + i * field, p->marginals + i * n));
-  PetscCall(MFGExchangeSum(p->exchange, count * n, p->marginals));
+  PetscCall(MFGMemoryReserve(memory, n, sizeof *p->marginals, &p->marginals_size, &p->marginals));
+  PetscCall(MFGMemoryZero(memory, n, sizeof *p->marginals, p->marginals));
+  PetscCall(MFGBackendMarginals(p->backend, &job, moments, p->marginals));
+  PetscCall(MFGExchangeSum(p->exchange, n, p->marginals));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* From p->marginals. */
+static PetscErrorCode Statistics(MFGParticles p, const MFGMomentShape *shape, int count,
+                                 MFGSampleStatistics *statistics) {
+  const MFGMemoryOps *memory = p->backend->memory;
+  const int64_t n = MFGMarginalCount(&p->domain, shape), *sums = p->marginals;
+
+  PetscFunctionBeginUser;
   if (!memory->is_host) {
     PetscCall(
         MFGMemoryReserve(&MFGMemoryOps_Host, count * n, sizeof *sums, &p->sums_size, &p->sums));
@@ -26,6 +36,15 @@ PetscErrorCode MFGParticlesStatistics(MFGParticles p, const MFGMomentShape *shap
   for (int i = 0; i < count; i++)
     PetscCall(
         MFGMarginalStatistics(&p->domain, shape, p->spec.count, sums + i * n, &statistics[i]));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+PetscErrorCode MFGParticlesStatistics(MFGParticles p, const MFGMomentShape *shape,
+                                      const MFGExtent *extent, int count, const int64_t *moments,
+                                      MFGSampleStatistics *statistics) {
+  PetscFunctionBeginUser;
+  PetscCall(SumMarginals(p, shape, extent, count, moments));
+  PetscCall(Statistics(p, shape, count, statistics));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -48,29 +67,47 @@ static PetscErrorCode GatherBoxes(MFGParticles p, const double *own, double *den
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* Levels first .. first + count - 1 into M. The box of every rank, or in 1D and replicated the
- * whole grid, is written where it belongs; elsewhere than on the host, first to p->density. */
+/* The cells whose density this rank computes. */
+static const MFGBlock *Mine(MFGParticles p) {
+  return p->residents ? &p->grid->box : &p->grid->block;
+}
+
+static PetscBool Gathered(MFGParticles p) {
+  return (PetscBool)(p->residents && p->grid->block.dim == 1);
+}
+
+/* Whether what is computed is written where it belongs; else first to p->density. */
+static PetscBool InPlace(MFGParticles p) {
+  return (PetscBool)(p->backend->memory->is_host && !Gathered(p));
+}
+
+/* Densities of the box of every rank, or in 1D and replicated of the whole grid. */
 static PetscErrorCode Densities(MFGAgentSweep *s, int first, int count, const int64_t *moments) {
   const MFGParticles p = s->particles;
-  const MFGMemoryOps *memory = p->backend->memory;
-  const MFGBlock *block = p->residents ? &p->grid->box : &p->grid->block;
-  const int64_t owned = MFGBlockOwned(&p->grid->block), mine = MFGBlockOwned(block);
-  const PetscBool gather = (PetscBool)(p->residents && p->grid->block.dim == 1);
-  const PetscBool direct = (PetscBool)(memory->is_host && !gather);
-  double *own = s->M + first * owned, *there = own;
+  double *density = s->M + first * MFGBlockOwned(&p->grid->block);
 
   PetscFunctionBeginUser;
-  if (!direct) {
-    PetscCall(MFGMemoryReserve(memory, count * mine, sizeof *own, &p->density_size, &p->density));
-    there = p->density;
+  if (!InPlace(p)) {
+    PetscCall(MFGMemoryReserve(p->backend->memory, count * MFGBlockOwned(Mine(p)), sizeof *density,
+                               &p->density_size, &p->density));
+    density = p->density;
   }
-  for (int i = 0; i < count; i++)
-    PetscCall(MFGDensityEvaluate(s->plan, first + i, block, &s->extent, moments + i * s->field,
-                                 there + i * mine));
-  if (gather) PetscCall(PetscMalloc1(count * mine, &own));
-  if (!direct)
-    PetscCall(MFGMemoryCopy(memory, count * mine, sizeof *own, MFG_COPY_TO_HOST, there, own));
-  if (gather) {
+  PetscCall(MFGDensityEvaluate(s->plan, first, count, Mine(p), &s->extent, moments, density));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* From p->density into M. */
+static PetscErrorCode Deliver(MFGAgentSweep *s, int first, int count) {
+  const MFGParticles p = s->particles;
+  const int64_t owned = MFGBlockOwned(&p->grid->block), mine = MFGBlockOwned(Mine(p));
+  double *own = s->M + first * owned;
+
+  PetscFunctionBeginUser;
+  if (InPlace(p)) PetscFunctionReturn(PETSC_SUCCESS);
+  if (Gathered(p)) PetscCall(PetscMalloc1(count * mine, &own));
+  PetscCall(MFGMemoryCopy(p->backend->memory, count * mine, sizeof *own, MFG_COPY_TO_HOST,
+                          p->density, own));
+  if (Gathered(p)) {
     for (int i = 0; i < count; i++)
       PetscCall(GatherBoxes(p, own + i * mine, s->M + (first + i) * owned));
     PetscCall(PetscFree(own));
@@ -106,13 +143,13 @@ PetscErrorCode MFGParticlesEvaluate(MFGAgentSweep *s, int first, int count, int6
 
   PetscFunctionBeginUser;
   if (!p->residents) PetscCall(MFGExchangeSum(p->exchange, count * s->field, moments));
-  PetscCall(MFGParticlesStatistics(p, &s->scan.shape, &s->extent, count, s->field, moments,
-                                   s->statistics + first));
-  if (direct) {
-    PetscCall(DirectDensity(s, first));
-    PetscFunctionReturn(PETSC_SUCCESS);
+  PetscCall(SumMarginals(p, &s->scan.shape, &s->extent, count, moments));
+  if (!direct) {
+    if (p->residents) PetscCall(MFGExchangeHalo(p->exchange, &halo, moments));
+    PetscCall(Densities(s, first, count, moments));
   }
-  if (p->residents) PetscCall(MFGExchangeHalo(p->exchange, &halo, moments));
-  PetscCall(Densities(s, first, count, moments));
+  /* Nothing waits for the device before here. */
+  PetscCall(Statistics(p, &s->scan.shape, count, s->statistics + first));
+  PetscCall(direct ? DirectDensity(s, first) : Deliver(s, first, count));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

@@ -77,11 +77,11 @@ PetscErrorCode MFGParticlesReserveChunks(MFGParticles p, int chunks);
 /* All agents to where they start. */
 PetscErrorCode MFGParticlesRewind(MFGParticles p);
 
-/* Collective. Statistics of `count` levels whose local moments, of `field` integers each, lie one
- * after the other, from the marginals of all boxes. */
+/* Collective. Statistics of `count` levels whose local moments lie one after the other, from the
+ * marginals of all boxes. */
 PetscErrorCode MFGParticlesStatistics(MFGParticles p, const MFGMomentShape *shape,
-                                      const MFGExtent *extent, int count, int64_t field,
-                                      const int64_t *moments, MFGSampleStatistics *statistics);
+                                      const MFGExtent *extent, int count, const int64_t *moments,
+                                      MFGSampleStatistics *statistics);
 /* Collective. Densities and statistics of levels first .. first + count - 1, whose local moments
  * lie one after the other. */
 PetscErrorCode MFGParticlesEvaluate(MFGAgentSweep *s, int first, int count, int64_t *moments);

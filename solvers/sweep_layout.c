@@ -26,6 +26,10 @@ static int64_t Ranks(const MFGSweepLayout *l) {
   return (int64_t)l->divisions[0] * l->divisions[1] * l->divisions[2];
 }
 
+static PetscBool Domain(const MFGSweepLayout *l) {
+  return (PetscBool)(l->decomposition == MFG_DECOMPOSITION_DOMAIN);
+}
+
 /* Cells along an axis of the moments on the rank that has most: all ranks take the same chunks. */
 static int64_t MostAlong(const MFGSweepLayout *l, int k) {
   const int d = l->divisions[k];
@@ -73,7 +77,8 @@ static int64_t ConvolutionBytes(const MFGSweepLayout *l, int64_t cells) {
   return last ? cells * (l->shape.order << l->shape.halvings[last]) * 8 : 0;
 }
 
-int64_t MFGSweepChunkBytes(const MFGSweepLayout *l, int rank) {
+/* All but what a convolution works with. */
+static int64_t ChunkArrays(const MFGSweepLayout *l, int rank) {
   const int dim = l->whole.dim, numbers = MFGMomentNumbers(dim, &l->shape);
   const int64_t chunk = MFGSweepChunk(l, MFG_DENSITY_MOMENTS), whole = MFGBlockCells(&l->whole);
   const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
@@ -85,15 +90,23 @@ int64_t MFGSweepChunkBytes(const MFGSweepLayout *l, int rank) {
              (2 * l->radius[k] + 1) * 8;
   if (l->decomposition == MFG_DECOMPOSITION_REPLICATED)
     return bytes + ((chunk + 1) * numbers * whole + chunk * dim * (owned + whole)) * 8 +
-           (dim > 1 && Ranks(l) > 1 ? whole * 8 : 0) + ConvolutionBytes(l, owned);
+           (dim > 1 && Ranks(l) > 1 ? whole * 8 : 0);
   const MFGHalo drift = DriftRim(l, chunk), moments = MomentRim(l, chunk + 1);
   const MFGExtent wide = MFGBlockWidened(&box, moments.width),
                   ghosted = MFGBlockWidened(&box, drift.width);
   const int64_t cells = MFGExtentCells(&wide), rim = MFGExtentCells(&ghosted);
   return bytes + ((chunk + 1) * numbers * cells + chunk * dim * (owned + rim)) * 8 +
          PetscMax(MFGExchangeHaloBuffers(&l->whole, l->divisions, rank, &drift),
-                  MFGExchangeHaloBuffers(&l->whole, l->divisions, rank, &moments)) +
-         ConvolutionBytes(l, cells);
+                  MFGExchangeHaloBuffers(&l->whole, l->divisions, rank, &moments));
+}
+
+/* On the host, level by level. */
+int64_t MFGSweepChunkBytes(const MFGSweepLayout *l, int rank) {
+  const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
+  const MFGHalo rim = MomentRim(l, 1);
+  const MFGExtent wide = MFGBlockWidened(&box, rim.width);
+  return ChunkArrays(l, rank) +
+         ConvolutionBytes(l, Domain(l) ? MFGExtentCells(&wide) : MFGBlockOwned(&box));
 }
 
 /* Noise of n steps spreads agents over sqrt(n) deviations to each side along the slowest axis.
@@ -114,10 +127,6 @@ static int SortEvery(const MFGSweepLayout *l, PetscBool pays) {
 
 int MFGSweepSortEvery(const MFGSweepLayout *l, const MFGBackend *backend) {
   return backend->agents->sort ? SortEvery(l, backend->agents->sort_pays) : 0;
-}
-
-static PetscBool Domain(const MFGSweepLayout *l) {
-  return (PetscBool)(l->decomposition == MFG_DECOMPOSITION_DOMAIN);
 }
 
 /* Where they are and where they started; in boxes with ids and travellers, and where they were
@@ -142,22 +151,27 @@ int64_t MFGSweepAgentBytes(const MFGSweepLayout *l, int64_t here) {
   return AgentBytes(l, here, (PetscBool)(SortEvery(l, PETSC_TRUE) > 0));
 }
 
-/* What a rank's operations work with: one memory for all of them, that of the convolution too. */
+/* What a rank's operations work with: one memory for all of them. */
 static int64_t WorkBytes(const MFGSweepLayout *l, const MFGBackend *backend, const MFGBlock *box,
                          int64_t room) {
   int64_t some;
+  MFGConvolution density = {
+      .block = *box, .shape = l->shape, .levels = MFGSweepChunk(l, MFG_DENSITY_MOMENTS) + 1};
   MFGScan scan = {.domain = l->whole, .agents = {.count = room}, .level_end = 1, .shape = l->shape};
+  for (int k = 0; k < MFG_MAX_DIM; k++) density.radius[k] = l->radius[k];
   if (Domain(l)) {
     const MFGHalo rim = MomentRim(l, 1);
     scan.domain = *box;
-    scan.extent = MFGBlockWidened(box, rim.width);
+    scan.extent = density.extent = MFGBlockWidened(box, rim.width);
     scan.ghosted = PETSC_TRUE;
     scan.leavers = &some;
   }
-  return backend->agents->work ? backend->agents->work(&scan) : 0;
+  return PetscMax(backend->agents->work ? backend->agents->work(&scan) : 0,
+                  backend->density->work ? backend->density->work(&density) : 0);
 }
 
-/* Arrays of agents have room for some more in a box; densities of a chunk wait for the host. */
+/* Arrays of agents have room for some more in a box; densities of a chunk wait for the host; what
+ * agents are sampled from stays. */
 int64_t MFGSweepDeviceBytes(const MFGSweepLayout *l, const MFGBackend *backend, int rank,
                             int64_t here) {
   const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
@@ -174,9 +188,8 @@ int64_t MFGSweepDeviceBytes(const MFGSweepLayout *l, const MFGBackend *backend, 
             t.capacity * (dim + 1) * 8 + 4 * MFGMessageBytes(dim, t.message) +
             sorted * MFGSortScratchBytes(room, owned);
   }
-  const int64_t convolution = ConvolutionBytes(l, Domain(l) ? owned : MFGBlockCells(&l->whole));
-  return bytes + MFGSweepChunkBytes(l, rank) + chunk * owned * 8 +
-         PetscMax(0, WorkBytes(l, backend, &box, room) - convolution);
+  return bytes + MFGBlockCells(&l->whole) * 8 + ChunkArrays(l, rank) + (chunk + 1) * owned * 8 +
+         WorkBytes(l, backend, &box, room);
 }
 
 /* A fair share of numbers with its owners, and two copies of the records while they travel. */

@@ -5,7 +5,7 @@
 #include "solvers/backend_cpu.h"
 #include "tests/mfg_test.h"
 
-#define LOANS_MOST 64
+#define LOANS_MOST 256
 
 /* Arrays of the host that an operation has on the device. */
 typedef struct {
@@ -131,30 +131,36 @@ static const MFGAgentsOps agentsOps = {
 
 static PetscErrorCode Convolve(const MFGConvolution *given, const int64_t *moments,
                                double *density) {
+  enum { LEVELS_MOST = LOANS_MOST / MFG_MAX_DIM - 1 };
   MFGConvolution job = *given;
-  const MFGExtent extent = MFGExtentOrWhole(&job.block, &job.extent);
+  MFGDensityKernel kernel[LEVELS_MOST];
   Loans l = {0};
 
   PetscFunctionBeginUser;
-  for (int k = 0; k < MFG_MAX_DIM; k++)
-    LEND(READ, job.weights[k],
-         k < job.block.dim
-             ? (int64_t)(job.shape.order << job.shape.halvings[k]) * (2 * job.radius[k] + 1)
-             : 0);
-  LEND(READ, moments, Moments(&job.block, &job.shape, &extent));
-  LEND(WRITE, density, MFGBlockOwned(&job.block));
+  PetscCheck(job.levels <= LEVELS_MOST, PETSC_COMM_SELF, PETSC_ERR_SUP, "%d levels, more than %d",
+             job.levels, LEVELS_MOST);
+  job.kernel = kernel;
+  for (int n = 0; n < job.levels; n++) {
+    kernel[n] = given->kernel[n];
+    for (int k = 0; k < MFG_MAX_DIM; k++)
+      LEND(READ, kernel[n].weights[k],
+           k < job.block.dim
+               ? (int64_t)(job.shape.order << job.shape.halvings[k]) * (2 * kernel[n].radius[k] + 1)
+               : 0);
+  }
+  LEND(READ, moments, job.levels * MFGMomentField(&job.block, &job.shape, &job.extent));
+  LEND(WRITE, density, job.levels * MFGBlockOwned(&job.block));
   PetscCall(Return(&l, device->density->convolve(&job, moments, density)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 static PetscErrorCode Marginals(const MFGMarginals *job, const int64_t *moments,
                                 int64_t *marginals) {
-  const MFGExtent extent = MFGExtentOrWhole(&job->domain, &job->extent);
   Loans l = {0};
 
   PetscFunctionBeginUser;
-  LEND(READ, moments, Moments(&job->domain, &job->shape, &extent));
-  LEND(WRITE, marginals, MFGMarginalCount(&job->domain, &job->shape));
+  LEND(READ, moments, job->levels * MFGMomentField(&job->domain, &job->shape, &job->extent));
+  LEND(WRITE, marginals, job->levels * MFGMarginalCount(&job->domain, &job->shape));
   PetscCall(Return(&l, device->density->marginals(job, moments, marginals)));
   PetscFunctionReturn(PETSC_SUCCESS);
 }

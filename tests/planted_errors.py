@@ -123,7 +123,7 @@ PLANTS = [
     ("HJB with the given drift of t_{n+1}", "solvers/hjb.c",
      "MFGLevelChunkAt(&hjb->levels.drift, n)", "MFGLevelChunkAt(&hjb->levels.drift, n + 1)"),
     ("density of the level before", "solvers/particles_levels.c",
-     "double *own = s->M + first * owned,", "double *own = s->M + PetscMax(first - 1, 0) * owned,"),
+     "double *density = s->M + first *", "double *density = s->M + PetscMax(first - 1, 0) *"),
     ("agents go on from the last sweep", "solvers/particles.c",
      "  PetscCall(MFGAgentsCopy(&p->initial, &p->now));\n", ""),
 
@@ -445,7 +445,7 @@ PLANTS = [
     ("no room to sort before steps are recorded", "solvers/particles_sweep.c",
      "    if (s->sort_every) PetscCall(MFGResidentsReserveSort(p->residents, &p->scratch));\n", "", "gpu.sweep"),
     ("work memory of a device forgotten", "solvers/sweep_layout.c",
-     "PetscMax(0, WorkBytes(l, backend, &box, room) - convolution)", "0 * WorkBytes(l, backend, &box, convolution)", "gpu.sweep"),
+     "         WorkBytes(l, backend, &box, room);", "         0 * WorkBytes(l, backend, &box, room);", "gpu.sweep"),
     ("component of a mirrored drift mistaken on the device", "gpu/grid_hjb.cu",
      "(int)(i / cells % box.dim), at, drift + (i - cell));", "(int)(i / cells / box.dim), at, drift + (i - cell));",
      "particles.drift"),

@@ -92,8 +92,8 @@ static void AllowedBytes(const Case *c, int64_t *there, int64_t *back) {
 /* Nothing else is copied, nor in a sweep that was done before allocated; copies and waits are as
  * many for few steps as for more. From the second sweep on the steps of divided agents are one
  * launch of a graph, of the kernels that were launched one by one in the first, with the same bits.
- * The steps of the others are one kernel between two sorts: a level more is a kernel of marginals
- * and the passes of its density. */
+ * The steps of the others are one kernel between two sorts, and so many levels are one batch in
+ * each pass of the density: kernels are as many for few levels as for more. */
 static void OnlyTheEndsOfAChunkAreCopied(void **state) {
   (void)state;
   MFGStandinCounts few[8];
@@ -126,12 +126,10 @@ static void OnlyTheEndsOfAChunkAreCopied(void **state) {
     if (i < 8) {
       few[i] = counts[3];
     } else if (OnStandin()) {
-      const int64_t levels = steps[1] - steps[0], passes = c.grid.block.dim;
       for (int from = 0; from < 2; from++)
         assert_int_equal(counts[3].copies[from][1 - from], few[i - 8].copies[from][1 - from]);
       assert_int_equal(counts[3].synchronizations, few[i - 8].synchronizations);
-      if (!way && !sorts)
-        assert_int_equal(counts[3].kernels - few[i - 8].kernels, (1 + passes) * levels);
+      if (!way && !sorts) assert_int_equal(counts[3].kernels, few[i - 8].kernels);
     }
     free(first);
     Close(&c);
@@ -171,8 +169,8 @@ static void BuffersGrow(void **state) {
   }
 }
 
-/* What is predicted of a rank's share of a device is there and no more than a fifth too much. (The
- * first test: work memory of the backend stays.) */
+/* What is predicted of a rank's share of a device is there and no more than a fifth too much, with
+ * the work memory of the backend, which stays. (The first test: others may need more of it.) */
 static void MemoryIsAsPredicted(void **state) {
   (void)state;
   const MFGBackend *backend = MFGTestMemory();
@@ -183,7 +181,6 @@ static void MemoryIsAsPredicted(void **state) {
   MPI_Comm_rank(PETSC_COMM_WORLD, &rank);
   MPI_Comm_size(PETSC_COMM_WORLD, &size);
   for (int way = 0; way < 2; way++) {
-    const int64_t before = MFGStandinMemoryUsed();
     Case c;
     MFG_OK(Open(&c, &field, CROWD, way ? MFG_DECOMPOSITION_DOMAIN : MFG_DECOMPOSITION_REPLICATED, 2,
                 5));
@@ -196,11 +193,11 @@ static void MemoryIsAsPredicted(void **state) {
                         .shape = MFGDensityPlanShape(c.plan),
                         .deviation = sqrt(2 * 1e-4 * DT)};
     for (int k = 0; k < MFG_MAX_DIM; k++) l.divisions[k] = c.grid.divisions[k];
-    if (way) MFGDensityPlanRadius(c.plan, l.radius);
+    MFGDensityPlanRadius(c.plan, l.radius);
     MFGSweepShares(&l, &l.whole, m0, shares);
     const int64_t here = way ? (int64_t)ceil(shares[rank]) : (CROWD - 1) / size + 1;
     const int64_t predicted = MFGSweepDeviceBytes(&l, backend, rank, here);
-    const int64_t used = MFGStandinMemoryUsed() - (way ? before : 0);
+    const int64_t used = MFGStandinMemoryUsed();
     print_message("%lld bytes predicted, %lld used\n", (long long)predicted, (long long)used);
     assert_in_range(predicted, used, used + used / 5);
     Close(&c);

@@ -33,7 +33,7 @@ static double Compare(const Case *c, const MFGAgentRange *agents, int *order, do
   m = malloc(cells * sizeof *m);
   d = malloc(cells * sizeof *d);
   Deposit(&grid.block, agents, &shape, moments);
-  MFG_OK(MFGDensityEvaluate(plan, 0, NULL, NULL, moments, m));
+  MFG_OK(MFGDensityEvaluate(plan, 0, 1, NULL, NULL, moments, m));
   MFG_OK(MFGDensityDirect(direct, 0, agents, d));
   const double error = LargestError(cells, m, d, &largest);
   *mass = 0;
@@ -165,11 +165,14 @@ static void PublishedErrorOfOrderFive(void **state) {
     middle.start[k] = SIDE / 2 - 3;
     middle.count[k] = 6;
   }
+  const MFGDensityKernel kernel = {.radius = {RADIUS, RADIUS, RADIUS},
+                                   .weights = {weights[0], weights[0], weights[0]}};
   const MFGConvolution job = {.block = middle,
                               .shape = {.order = ORDER, .scale = MFGMomentScale(N)},
                               .agents = N,
-                              .radius = {RADIUS, RADIUS, RADIUS},
-                              .weights = {weights[0], weights[0], weights[0]}};
+                              .levels = 1,
+                              .kernel = &kernel,
+                              .radius = {RADIUS, RADIUS, RADIUS}};
   DepositByDefinition(&grid.block, &crowd, &job.shape, moments);
   MFG_OK(MFGBackendConvolve(backend, &job, moments, m));
   MFG_OK(MFGBackendDirect(backend, &middle, N, (const double *const *)crowd.position, h, d));

@@ -9,6 +9,7 @@ typedef struct {
   MFGGrid grid;
   MFGAgentRange crowd;
   MFGConvolution job;
+  MFGDensityKernel kernel; /* of the job's level */
   double *weights;
   int64_t *moments; /* whole grid */
   double *whole;
@@ -22,14 +23,17 @@ static void MakeConvolution(const Box *box, int order, const int halvings[3], co
   const int most = order * 64 << MFG_HALVINGS_MAX;
   uint64_t seed = 3;
   m->crowd = Crowd(g, AGENTS, 9);
-  m->job = (MFGConvolution){
-      .block = *g, .shape = {.order = order, .scale = MFGMomentScale(AGENTS)}, .agents = AGENTS};
+  m->job = (MFGConvolution){.block = *g,
+                            .shape = {.order = order, .scale = MFGMomentScale(AGENTS)},
+                            .agents = AGENTS,
+                            .levels = 1,
+                            .kernel = &m->kernel};
   m->weights = malloc(3 * most * sizeof(double));
   for (int i = 0; i < 3 * most; i++) m->weights[i] = TestUniform(&seed) - 0.3;
   for (int k = 0; k < 3; k++) {
     m->job.shape.halvings[k] = k < g->dim ? halvings[k] : 0;
-    m->job.radius[k] = radius[k];
-    m->job.weights[k] = m->weights + k * most;
+    m->job.radius[k] = m->kernel.radius[k] = radius[k];
+    m->kernel.weights[k] = m->weights + k * most;
   }
   m->moments = calloc(cells * MFGMomentNumbers(g->dim, &m->job.shape), sizeof *m->moments);
   m->whole = malloc(cells * sizeof *m->whole);
@@ -47,7 +51,7 @@ static void DropConvolution(Made *m) {
 
 /* The moments of an extent, cut from those of the whole grid. Cells beyond a wall belong to nobody
  * and hold rubbish. */
-static int64_t *CutMoments(const Made *m, const MFGExtent *e) {
+static int64_t *CutMoments(const Made *m, const int64_t *moments, const MFGExtent *e) {
   const MFGBlock *g = &m->grid.block;
   const int64_t numbers = MFGMomentNumbers(g->dim, &m->job.shape);
   int64_t *part = malloc(MFGExtentCells(e) * numbers * sizeof *part), *out = part;
@@ -62,27 +66,31 @@ static int64_t *CutMoments(const Made *m, const MFGExtent *e) {
         }
         const int64_t cell = ((int64_t)at[2] * g->cells[1] + at[1]) * g->cells[0] + at[0];
         for (int t = 0; t < numbers; t++)
-          out[t] = there ? m->moments[cell * numbers + t] : INT64_C(1) << 60;
+          out[t] = there ? moments[cell * numbers + t] : INT64_C(1) << 60;
       }
   return part;
+}
+
+static void ExpectCells(const MFGBlock *box, const double *part, const double *whole) {
+  for (int z = 0; z < box->count[2]; z++)
+    for (int y = 0; y < box->count[1]; y++, part += box->count[0]) {
+      const int64_t plane = box->start[2] + z, line = plane * box->cells[1] + box->start[1] + y;
+      assert_memory_equal(part, whole + line * box->cells[0] + box->start[0],
+                          box->count[0] * sizeof *part);
+    }
 }
 
 /* The density of one box from moments on an extent against the same cells of the whole. */
 static void ExpectSameBits(const Made *m, const MFGBlock *box, const MFGExtent *e) {
   MFGConvolution job = m->job;
   const MFGBackend *backend;
-  int64_t *moments = e ? CutMoments(m, e) : m->moments;
-  double *part = malloc(MFGBlockOwned(box) * sizeof *part), *row = part;
+  int64_t *moments = e ? CutMoments(m, m->moments, e) : m->moments;
+  double *part = malloc(MFGBlockOwned(box) * sizeof *part);
   MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   job.block = *box;
   if (e) job.extent = *e;
   MFG_OK(MFGBackendConvolve(backend, &job, moments, part));
-  for (int z = 0; z < box->count[2]; z++)
-    for (int y = 0; y < box->count[1]; y++, row += box->count[0]) {
-      const int64_t plane = box->start[2] + z, line = plane * box->cells[1] + box->start[1] + y;
-      assert_memory_equal(row, m->whole + line * box->cells[0] + box->start[0],
-                          box->count[0] * sizeof *row);
-    }
+  ExpectCells(box, part, m->whole);
   free(part);
   if (e) free(moments);
 }
@@ -133,6 +141,58 @@ static void SameBitsForAnyBoxAndExtent(void **state) {
     }
 }
 
+/* Levels with moments, radii and weights of their own, all at once: each has the bits that it has
+ * alone. So many that no launch has them all. */
+static void EachLevelHasItsOwnBits(void **state) {
+  (void)state;
+  static const int levels[] = {70, 70, 5, 5, 5, 50};
+  const MFGBackend *backend;
+  MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
+  for (size_t b = 0; b < DIVIDED; b++) {
+    enum { RADIUS_MOST = 7 };
+    MFGDensityKernel kernel[70];
+    const int count = levels[b];
+    Made m;
+    MakeConvolution(&divided[b], 4, (int[]){b % 2, 0, 1}, (int[]){7, 7, 7}, &m);
+    const MFGBlock *g = &m.grid.block, box = MFGBoxOfRank(g, (int[]){2, 1 + (g->dim > 1), 1}, 1);
+    const MFGExtent e = ExtentOfBox(&m.job, &box, 0, 0);
+    const int64_t cells = MFGBlockCells(g), numbers = MFGMomentNumbers(g->dim, &m.job.shape),
+                  part = MFGExtentCells(&e) * numbers, owned = MFGBlockOwned(&box);
+    int64_t *moments = malloc(count * cells * numbers * sizeof *moments),
+            *cut = malloc(count * part * sizeof *cut);
+    double *whole = malloc(count * cells * sizeof *whole),
+           *density = malloc(count * cells * sizeof *density);
+    MFGConvolution job = m.job;
+    for (int n = 0; n < count; n++) {
+      int64_t *own = moments + n * cells * numbers;
+      for (int64_t i = 0; i < cells * numbers; i++)
+        own[i] = m.moments[(i + 3 * n * numbers) % (cells * numbers)];
+      for (int k = 0; k < MFG_MAX_DIM; k++) {
+        kernel[n].radius[k] = 1 + (5 * n + 2 * k) % RADIUS_MOST;
+        kernel[n].weights[k] = m.weights + 11 * n + 17 * k;
+      }
+      job.kernel = &kernel[n];
+      MFG_OK(MFGDensityOps_CPU_baseline.convolve(&job, own, whole + n * cells));
+      int64_t *there = CutMoments(&m, own, &e);
+      memcpy(cut + n * part, there, part * sizeof *cut);
+      free(there);
+    }
+    job.kernel = kernel;
+    job.levels = count;
+    MFG_OK(MFGBackendConvolve(backend, &job, moments, density));
+    assert_memory_equal(density, whole, count * cells * sizeof *whole);
+    job.block = box;
+    job.extent = e;
+    MFG_OK(MFGBackendConvolve(backend, &job, cut, density));
+    for (int n = 0; n < count; n++) ExpectCells(&box, density + n * owned, whole + n * cells);
+    free(moments);
+    free(cut);
+    free(whole);
+    free(density);
+    DropConvolution(&m);
+  }
+}
+
 /* Moments that do not reach far enough are refused, not read beyond their end. */
 static void ShortExtentIsRefused(void **state) {
   (void)state;
@@ -147,6 +207,9 @@ static void ShortExtentIsRefused(void **state) {
   job.extent.start[0]++;
   job.extent.count[0]--;
   PetscCallVoid(PetscPushErrorHandler(PetscReturnErrorHandler, NULL));
+  assert_int_not_equal(MFGBackendConvolve(backend, &job, m.moments, m.whole), 0);
+  job = m.job;
+  job.radius[1]--;
   assert_int_not_equal(MFGBackendConvolve(backend, &job, m.moments, m.whole), 0);
   PetscCallVoid(PetscPopErrorHandler());
   DropConvolution(&m);
@@ -221,11 +284,11 @@ static void PlanOnABoxAndAgentsByIds(void **state) {
     box.start[0] = 1;
     box.count[0] -= 2;
     const MFGExtent e = ExtentOfBox(&m.job, &box, 0, 0);
-    int64_t *cut = CutMoments(&m, &e);
+    int64_t *cut = CutMoments(&m, m.moments, &e);
     double *part = malloc(cells * sizeof *part);
     for (int n = 0; n < 2; n++) {
-      MFG_OK(MFGDensityEvaluate(plan, n, NULL, NULL, m.moments, m.whole));
-      MFG_OK(MFGDensityEvaluate(plan, n, &box, &e, cut, part));
+      MFG_OK(MFGDensityEvaluate(plan, n, 1, NULL, NULL, m.moments, m.whole));
+      MFG_OK(MFGDensityEvaluate(plan, n, 1, &box, &e, cut, part));
       for (int64_t row = 0; row < cells / g->cells[0]; row++)
         assert_memory_equal(part + row * box.count[0], m.whole + row * g->cells[0] + 1,
                             box.count[0] * sizeof *part);
@@ -256,6 +319,7 @@ static void PlanOnABoxAndAgentsByIds(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(SameBitsForAnyBoxAndExtent), cmocka_unit_test(ShortExtentIsRefused),
-    cmocka_unit_test(SameBitsForAnyVariant), cmocka_unit_test(PlanOnABoxAndAgentsByIds)};
+    cmocka_unit_test(SameBitsForAnyBoxAndExtent), cmocka_unit_test(EachLevelHasItsOwnBits),
+    cmocka_unit_test(ShortExtentIsRefused), cmocka_unit_test(SameBitsForAnyVariant),
+    cmocka_unit_test(PlanOnABoxAndAgentsByIds)};
 MFG_TEST_MAIN(tests)

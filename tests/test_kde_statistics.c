@@ -74,7 +74,7 @@ static void MarginalsOfBoxesInThreeDimensions(void **state) {
   DepositByDefinition(g, &agents, &shape, m);
   assert_int_equal(MFGMarginalCount(g, &shape), MARGINALS);
   MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
-  MFGMarginals job = {.domain = *g, .shape = shape, .box = *g};
+  MFGMarginals job = {.domain = *g, .shape = shape, .levels = 1, .box = *g};
   MFG_OK(MFGBackendMarginals(backend, &job, m, whole));
   for (int more = -1; more < 2; more++) {
     memset(sum, 0, sizeof sum);
@@ -247,7 +247,7 @@ static void IntegratedSquaredErrorOfGaussianSamples(void **state) {
     for (int i = 0; i < N; i++) x[i] = s * TestNormal(&seed);
     memset(m, 0, 120 * numbers * sizeof *m);
     MFG_OK(MFGBackendDeposit(backend, &grid.block, &agents, &shape, NULL, m));
-    MFG_OK(MFGDensityEvaluate(plan, 0, NULL, NULL, m, rho));
+    MFG_OK(MFGDensityEvaluate(plan, 0, 1, NULL, NULL, m, rho));
     for (int i = 0; i < 120; i++) {
       const double c = MFGCellCenter(&grid.block, 0, i);
       const double exact = exp(-c * c / (2 * s * s)) / (s * sqrt(2 * PETSC_PI));

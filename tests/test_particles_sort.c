@@ -179,7 +179,8 @@ static void WhereSortsDoNotPayTheyMustBeAskedFor(void **state) {
   MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   assert_true(backend->agents->sort && backend->agents->sort_pays == !MFGTestOnDevice());
   MFGAgentsOps agents = {.sort = backend->agents->sort, .sort_pays = PETSC_FALSE};
-  const MFGBackend poor = {.agents = &agents};
+  const MFGDensityOps density = {.work = NULL};
+  const MFGBackend poor = {.agents = &agents, .density = &density};
   assert_int_equal(MFGSweepSortEvery(&l, &poor), 0);
   const int64_t plain = MFGSweepDeviceBytes(&l, &poor, 0, l.agents);
   l.sort_every = 7;

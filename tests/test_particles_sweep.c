@@ -533,7 +533,7 @@ static void PathsAreThoseOfTheSweep(void **state) {
       const MFGAgentRange agents = {.id_stride = 1, .count = N, .position = {x[0], x[1]}};
       memset(moments, 0, field * sizeof *moments);
       MFG_OK(MFGBackendDeposit(backend, &b, &agents, &shape, NULL, moments));
-      MFG_OK(MFGDensityEvaluate(s.plan, n, NULL, NULL, moments, m));
+      MFG_OK(MFGDensityEvaluate(s.plan, n, 1, NULL, NULL, moments, m));
       assert_memory_equal(m, s.M + n * owned, owned * sizeof *m);
     }
     double few[(STEPS + 1) * 7 * 2];

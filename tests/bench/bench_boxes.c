@@ -79,7 +79,7 @@ static PetscErrorCode Measure(const MFGGrid *grid, const MFGBackend *backend, MF
     PetscCall(MFGBackendScan(backend, scan));
     PetscCall(Best(&with, start, STEPS));
     PetscCall(PetscTime(&start));
-    PetscCall(MFGDensityEvaluate(plan, 0, NULL, NULL, scan->moments, density));
+    PetscCall(MFGDensityEvaluate(plan, 0, 1, NULL, NULL, scan->moments, density));
     PetscCall(Best(&t->convolve, start, 1));
   }
   t->deposit = with - t->walk;

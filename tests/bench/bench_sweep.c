@@ -86,7 +86,7 @@ static PetscErrorCode Measure(const Case *c, const MFGGrid *grid, const MFGBacke
     scan.shape.order = 0;
     BEST(best->walk, MFGBackendScan(backend, &scan));
     BEST(best->deposit, MFGBackendDeposit(backend, &whole, &scan.agents, &shape, NULL, moments));
-    BEST(best->convolve, MFGDensityEvaluate(plan, 0, NULL, NULL, moments, M));
+    BEST(best->convolve, MFGDensityEvaluate(plan, 0, 1, NULL, NULL, moments, M));
   }
   for (int k = 0; k < c->dim; k++) PetscCall(PetscFree(scan.agents.position[k]));
   PetscCall(PetscFree(drift));

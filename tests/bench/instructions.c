@@ -95,7 +95,7 @@ APART PetscErrorCode CountDeposit(Case *c, const MFGAgentRange *agents, const MF
 
 APART PetscErrorCode CountConvolve(MFGDensityPlan plan, const int64_t *moments, double *density);
 APART PetscErrorCode CountConvolve(MFGDensityPlan plan, const int64_t *moments, double *density) {
-  return MFGDensityEvaluate(plan, 0, NULL, NULL, moments, density);
+  return MFGDensityEvaluate(plan, 0, 1, NULL, NULL, moments, density);
 }
 
 static PetscErrorCode Estimate(Case *c, int64_t *terms) {
