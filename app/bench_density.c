@@ -3,9 +3,6 @@
 #include "app/run.h"
 #include "solvers/exchange.h"
 
-/* Steps between sorts in the row that shows what they cost where they are not the default. */
-#define SORT_EVERY 8
-
 /* A forward sweep of a case's agents under a drift that turns with x and t. */
 typedef struct {
   const MFGProblem *problem;
@@ -211,13 +208,11 @@ static PetscErrorCode BenchVariant(MPI_Comm comm, const Bench *b, const Variant 
 }
 
 /* Moments at `count` tolerances. On one rank, in two and three dimensions, also without sorting the
- * agents by cell, or with it where that is not the default, and where the plan halves cells the
- * same with whole ones; on several both divisions. */
+ * agents by cell, and where the plan halves cells the same with whole ones; on several both
+ * divisions. */
 static PetscErrorCode BenchVariants(MPI_Comm comm, const Bench *b, int count, Trial trials[]) {
   const int none[MFG_MAX_DIM] = {0};
-  const Variant unsorted = {"unsorted", tolerances[0], NULL, MFG_SORT_NEVER},
-                sorted = {"sorted", tolerances[0], NULL, SORT_EVERY};
-  const PetscBool pays = b->problem->backend->agents->sort_pays;
+  const Variant unsorted = {"unsorted", tolerances[0], NULL, MFG_SORT_NEVER};
   PetscMPIInt size;
   PetscBool halved;
   Trial other;
@@ -225,7 +220,7 @@ static PetscErrorCode BenchVariants(MPI_Comm comm, const Bench *b, int count, Tr
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
   if (size == 1 && b->problem->grid.block.dim > 1)
-    PetscCall(BenchVariant(comm, b, pays ? &unsorted : &sorted, &other, &halved));
+    PetscCall(BenchVariant(comm, b, &unsorted, &other, &halved));
   for (int i = 0; i < count; i++) {
     const Variant v = {"moments", tolerances[i], NULL, MFG_SORT_AUTO},
                   whole = {"whole cells", tolerances[i], none, MFG_SORT_AUTO};

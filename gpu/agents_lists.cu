@@ -13,6 +13,10 @@
 #define LENGTH 8
 #define THREADS_WANTED (1 << 17)
 #define SUM_THREADS 128
+/* Agents of a thread that are on their way: as many as its registers hold. */
+#define AT_A_TIME(dim) ((dim) < 3 ? 2 : 1)
+/* Numbers from one box to the next of a warp's, at most 36 of each. */
+#define LINE 37
 
 /* 32 bytes: what a device reads of memory at a time. */
 struct __align__(32) Record {
@@ -60,38 +64,57 @@ int64_t MFGListsWork(const MFGSweep *s, const MFGDevice *device) {
   return l.most * (int64_t)sizeof(Record) + l.lists * (int64_t)sizeof *l.head;
 }
 
-/* Step n of the agents of portion `portion`. */
+/* Where agent i's list is, and t in its box; -1: it has left the cells of its rank. */
 template <int dim>
-static __global__ void StepIntoListsKernel(const MFGSweep s, const Lists lists, int n,
-                                           int64_t portion) {
+static __device__ int64_t StepToList(const MFGSweep &s, const Lists &lists, int64_t i, int n,
+                                     double x[], double t[]) {
+  double pair[2];
+  if (s.moves) MFGTakeStep<dim>(s, (uint64_t)MFGAgentId(&s.agents, i), n, true, pair, x);
+#pragma unroll
+  for (int k = 0; k < dim && s.moves; k++) MFGAgentMoveTo(&s.agents, &s.axis[k], k, i, x[k]);
+  const int64_t box = MFGBoxAt<dim>(s, x, t);
+  return box < 0 ? -1 : box + (i & (lists.ways - 1)) * lists.boxes;
+}
+
+/* Step n of the agents of portion `portion`. A thread has several, so that it waits for the memory
+ * once for all of them. */
+template <int dim>
+static __global__ void __launch_bounds__(MFG_THREADS, dim < 3 ? 4 : 3)
+    StepIntoListsKernel(const MFGSweep s, const Lists lists, int n, int64_t portion) {
+  constexpr int several = AT_A_TIME(dim);
   const int64_t start = MFGFirstAgent(s.agents), end = MFGEndAgent(s.agents);
   const int64_t first = start + portion * lists.most;
   const int64_t last = first + lists.most < end ? first + lists.most : end;
-  for (int64_t begin = (int64_t)blockIdx.x * blockDim.x; first + begin < last;
-       begin += (int64_t)gridDim.x * blockDim.x) {
-    const int64_t i = first + begin + threadIdx.x;
-    bool outside = false;
-    if (i < last) {
-      double x[dim], t[dim], pair[2];
+  for (int64_t begin = first + (int64_t)blockIdx.x * blockDim.x * several; begin < last;
+       begin += (int64_t)gridDim.x * blockDim.x * several) {
+    double x[several][dim], t[several][dim];
+    int64_t list[several];
+    uint32_t next[several];
 #pragma unroll
-      for (int k = 0; k < dim; k++) x[k] = MFGAgentPosition(&s.agents, &s.axis[k], k, i);
-      if (s.moves) MFGTakeStep<dim>(s, (uint64_t)MFGAgentId(&s.agents, i), n, true, pair, x);
+    for (int a = 0; a < several; a++) {
+      const int64_t i = begin + a * blockDim.x + threadIdx.x;
 #pragma unroll
-      for (int k = 0; k < dim && s.moves; k++) MFGAgentMoveTo(&s.agents, &s.axis[k], k, i, x[k]);
-      const int64_t box = MFGBoxAt<dim>(s, x, t);
-      outside = box < 0;
-      if (!outside) {
-        const int64_t list = box + (i & (lists.ways - 1)) * lists.boxes;
-        Record r;
-#pragma unroll
-        for (int k = 0; k < MFG_MAX_DIM; k++) r.t[k] = k < dim ? t[k < dim ? k : 0] : 0;
-        r.next = atomicExch(&lists.head[list], (uint32_t)(i - first) + 1);
-        lists.record[i - first] = r;
-      }
+      for (int k = 0; k < dim; k++)
+        if (i < last) x[a][k] = MFGAgentPosition(&s.agents, &s.axis[k], k, i);
     }
-    if (!s.outside) continue;
-    const uint32_t bits = __ballot_sync(MFG_ALL_LANES, outside);
-    if (threadIdx.x % MFG_WARP == 0 && i < last) s.outside[(i - start) / MFG_WARP] = bits;
+#pragma unroll
+    for (int a = 0; a < several; a++) {
+      const int64_t i = begin + a * blockDim.x + threadIdx.x;
+      list[a] = i < last ? StepToList<dim>(s, lists, i, n, x[a], t[a]) : -1;
+      if (list[a] >= 0) next[a] = atomicExch(&lists.head[list[a]], (uint32_t)(i - first) + 1);
+    }
+#pragma unroll
+    for (int a = 0; a < several; a++) {
+      const int64_t i = begin + a * blockDim.x + threadIdx.x;
+      Record r;
+#pragma unroll
+      for (int k = 0; k < MFG_MAX_DIM; k++) r.t[k] = k < dim ? t[a][k < dim ? k : 0] : 0;
+      r.next = next[a];
+      if (list[a] >= 0) lists.record[i - first] = r;
+      if (!s.outside) continue;
+      const uint32_t bits = __ballot_sync(MFG_ALL_LANES, i < last && list[a] < 0);
+      if (threadIdx.x % MFG_WARP == 0 && i < last) s.outside[(i - start) / MFG_WARP] = bits;
+    }
   }
 }
 
@@ -104,51 +127,101 @@ static __device__ double Raise(double power, double t, int j, int step) {
   return power * (j & 16 ? t16 : 1);
 }
 
-/* Terms of a list. rows = 8: all of a plane that has at most 8 rows, so that of row r only 8 - r
- * are wanted. */
+/* The terms of all agents of a list, as they are added up. */
+template <int rows> struct Sums {
+  uint64_t term[rows][8];
+  uint32_t members;
+};
+
+/* rows = 8: all of a plane that has at most 8 rows, so that of row r only 8 - r are wanted. */
 template <int dim, int rows>
-static __global__ void __launch_bounds__(SUM_THREADS)
-    SumListsKernel(const MFGSweep s, const Lists lists, const Terms first, int level) {
-  MFG_FOR_EACH(list, lists.lists) {
-    uint64_t sum[rows][8] = {};
-    uint32_t at = lists.head[list], members = 0;
-    if (!at) continue;
-    Record next = lists.record[at - 1];
-    while (at) {
-      const Record r = next;
-      at = r.next;
-      if (at) next = lists.record[at - 1];
-      members++;
-      double power[8];
+static __device__ void AddList(const MFGSweep &s, const Lists &lists, const Terms &first,
+                               int64_t list, Sums<rows> &sum) {
+  uint32_t at = lists.head[list];
+  Record next;
+  if (at) next = lists.record[at - 1];
+  while (at) {
+    const Record r = next;
+    at = r.next;
+    if (at) next = lists.record[at - 1];
+    sum.members++;
+    double power[8];
 #pragma unroll
-      for (int k = 0; k < 8; k++) {
-        power[k] = MFGMomentPower(r.t[0], k);
-        if (rows < 8) power[k] = Raise(power[k], r.t[0], first.column, 8);
-      }
-      const double z = dim > 2 ? MFGMomentPower(r.t[2], first.m) * s.scale : 1;
+    for (int k = 0; k < 8; k++) {
+      power[k] = MFGMomentPower(r.t[0], k);
+      if (rows < 8) power[k] = Raise(power[k], r.t[0], first.column, 8);
+    }
+    const double z = dim > 2 ? MFGMomentPower(r.t[2], first.m) * s.scale : 1;
 #pragma unroll
-      for (int l = 0; l < rows; l++) {
-        double y = dim > 2 ? 1 : s.scale;
-        if (dim > 1)
-          y *= rows < 8 ? Raise(MFGMomentPower(r.t[1], l), r.t[1], first.row, 4)
-                        : MFGMomentPower(r.t[1], l);
+    for (int l = 0; l < rows; l++) {
+      double y = dim > 2 ? 1 : s.scale;
+      if (dim > 1)
+        y *= rows < 8 ? Raise(MFGMomentPower(r.t[1], l), r.t[1], first.row, 4)
+                      : MFGMomentPower(r.t[1], l);
 #pragma unroll
-        for (int k = 0; k < (rows < 8 ? 8 : 8 - l); k++) {
-          const double v = power[k] * y;
-          sum[l][k] += MFGBitsOfDouble((dim > 2 ? v * z : v) + MFG_MOMENT_MAGIC);
-        }
+      for (int k = 0; k < (rows < 8 ? 8 : 8 - l); k++) {
+        const double v = power[k] * y;
+        sum.term[l][k] += MFGBitsOfDouble((dim > 2 ? v * z : v) + MFG_MOMENT_MAGIC);
       }
     }
-    unsigned long long *moments = s.moments + level * s.field + list % lists.boxes * s.terms +
-                                  MFGMomentPlane(s.order, first.m);
-    const int order = s.order - first.m;
+  }
+}
+
+/* To wherever they belong, one by one. */
+template <int rows>
+static __device__ void AddEach(int order, const Terms &first, const Sums<rows> &sum,
+                               unsigned long long *moments) {
 #pragma unroll
-    for (int l = 0; l < rows; l++)
+  for (int l = 0; l < rows; l++)
 #pragma unroll
-      for (int k = 0; k < (rows < 8 ? 8 : 8 - l); k++)
-        if (first.row + l + first.column + k < order)
-          atomicAdd(&moments[MFGMomentRow(order, first.row + l) + first.column + k],
-                    (unsigned long long)(sum[l][k] - members * MFG_MOMENT_BIAS));
+    for (int k = 0; k < (rows < 8 ? 8 : 8 - l); k++)
+      if (first.row + l + first.column + k < order)
+        atomicAdd(&moments[MFGMomentRow(order, first.row + l) + first.column + k],
+                  (unsigned long long)(sum.term[l][k] - sum.members * MFG_MOMENT_BIAS));
+}
+
+/* The sums of the boxes of a warp, each of one list only, which are neighbours in memory: through
+ * `line`, whose rows are an odd number of words apart so that they do not meet in a bank. */
+static __device__ void AddLine(int order, const Sums<8> &sum, int64_t terms, int boxes,
+                               unsigned long long *line, unsigned long long *moments) {
+  const int lane = threadIdx.x % MFG_WARP, count = order * (order + 1) / 2;
+#pragma unroll
+  for (int l = 0; l < 8; l++)
+#pragma unroll
+    for (int k = 0; k < 8 - l; k++)
+      if (l + k < order)
+        line[lane * LINE + MFGMomentRow(order, l) + k] =
+            sum.term[l][k] - sum.members * MFG_MOMENT_BIAS;
+  __syncwarp();
+  for (int j = lane; j < boxes * count; j += MFG_WARP) {
+    const int box = j / count, k = j - box * count;
+    const unsigned long long v = line[box * LINE + k];
+    if (v) moments[box * terms + k] += v;
+  }
+  __syncwarp();
+}
+
+/* Terms of the lists. */
+template <int dim, int rows>
+static __global__ void __launch_bounds__(SUM_THREADS, dim < 3 ? 4 : 3)
+    SumListsKernel(const MFGSweep s, const Lists lists, const Terms first, int level) {
+  __shared__ unsigned long long line[rows == 8 ? SUM_THREADS * LINE : 1];
+  const int order = s.order - first.m, lane = threadIdx.x % MFG_WARP;
+  unsigned long long *moments = s.moments + level * s.field + MFGMomentPlane(s.order, first.m);
+  for (int64_t begin = (int64_t)blockIdx.x * SUM_THREADS; begin < lists.lists;
+       begin += (int64_t)gridDim.x * SUM_THREADS) {
+    const int64_t list = begin + threadIdx.x, line_first = list - lane;
+    Sums<rows> sum = {};
+    if (list < lists.lists) AddList<dim, rows>(s, lists, first, list, sum);
+    if constexpr (rows == 8)
+      if (lists.ways == 1) {
+        if (__ballot_sync(MFG_ALL_LANES, sum.members))
+          AddLine(order, sum, s.terms,
+                  (int)(lists.lists - line_first < MFG_WARP ? lists.lists - line_first : MFG_WARP),
+                  line + (threadIdx.x - lane) * LINE, moments + line_first * s.terms);
+        continue;
+      }
+    if (sum.members) AddEach<rows>(order, first, sum, moments + list % lists.boxes * s.terms);
   }
 }
 
@@ -185,7 +258,8 @@ static cudaError_t Launch(const MFGSweep *s, const Lists *lists, const MFGDevice
     for (int64_t p = 0; p * lists->most < s->agents.count && !error; p++) {
       error = cudaMemsetAsync(lists->head, 0, lists->lists * sizeof *lists->head, device->stream);
       if (!error)
-        error = MFGLaunch(StepIntoListsKernel<dim>, MFGBlocksFor(device, lists->most, MFG_THREADS),
+        error = MFGLaunch(StepIntoListsKernel<dim>,
+                          MFGBlocksFor(device, lists->most, AT_A_TIME(dim) * MFG_THREADS),
                           MFG_THREADS, 0, device->stream, *s, *lists, n, p);
       if (!error) error = SumAll<dim>(s, lists, n - s->level_begin, device);
     }

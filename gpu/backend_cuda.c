@@ -306,9 +306,10 @@ static int64_t Work_CUDA(const MFGScan *job) {
   return PetscMax(work, WORK_LEAST);
 }
 
-/* A sort does not pay: it takes two steps of 1e7 agents on 512^2 cells, three of 1e8 on 1024^2 (2
- * of 1 ms, 31 of 10.5 ms on an H100), and right after it a step is at most a quarter shorter: less
- * and less as noise spreads the agents. A sweep of 1e8: 15.8 ms a step without sorts, 16.6 with. */
+/* A sort within a sweep does not pay: on an H100 it takes two steps of 1e7 agents on 512^2 cells
+ * (2 of .9 ms) and three of 1e8 on 1024^2 (31 of 9 ms). One before all sweeps does: a step takes
+ * 1.14 and 14 ms of agents in no order, and of those sorted .92 and 9 ms where noise of 4 cells a
+ * step has moved them since, 1.07 and 11.2 ms after three steps of 32 cells. */
 static const MFGAgentsOps agentsOps = {.name = "cuda",
                                        .sample = Sample_CUDA,
                                        .scan = Scan_CUDA,

@@ -19,7 +19,7 @@ typedef struct {
   PetscErrorCode (*deposit)(const MFGBlock *domain, const MFGAgentRange *agents,
                             const MFGMomentShape *shape, const MFGExtent *extent, int64_t *moments);
   PetscErrorCode (*sort)(const MFGSort *job); /* may be NULL: then agents stay as they are */
-  PetscBool sort_pays; /* what sorts gain for steps and deposits is more than they cost */
+  PetscBool sort_pays; /* within a sweep too, not only once before all of them */
   /* Bytes of the memory that a scan, a deposit and a sort of its agents work with besides their
    * arrays; NULL: none. Of the job's arrays only `leavers` is asked for, whether it is NULL. */
   int64_t (*work)(const MFGScan *job);

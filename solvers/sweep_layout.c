@@ -120,7 +120,8 @@ static int SortEvery(const MFGSweepLayout *l, PetscBool pays) {
   int every = SORT_EVERY_MIN;
 
   if (l->sort_every != MFG_SORT_AUTO) return PetscMax(l->sort_every, 0);
-  if (!pays || l->whole.dim == 1 || moments < SORT_BYTES) return 0;
+  if (l->whole.dim == 1 || moments < SORT_BYTES) return 0;
+  if (!pays) return l->steps;
   while (every < SORT_EVERY_MAX && sqrt(2 * every) * spread <= SORT_SPREAD) every *= 2;
   return every;
 }

@@ -32,8 +32,9 @@ int MFGSweepChunk(const MFGSweepLayout *layout, MFGDensityMethod method);
 
 /* Steps from one sort of the agents by cell to the next, before the first of them; 0: none. On a
  * CPU agents in the order of their cells deposit up to three times faster where the moments of a
- * level are larger than the caches. Where sorts do not pay (MFGAgentsOps) there are none, unless
- * layout->sort_every says how many steps. The same on all ranks. */
+ * level are larger than the caches. Where sorts do not pay again (MFGAgentsOps) all steps: agents
+ * are sorted where they start, once for all sweeps. layout->sort_every goes first. The same on all
+ * ranks. */
 int MFGSweepSortEvery(const MFGSweepLayout *layout, const MFGBackend *backend);
 
 /* Bytes that rank `rank` holds in a sweep: moments and drifts of a chunk of levels, with messages,
