@@ -332,6 +332,13 @@ static PetscErrorCode Marginals_CUDA(const MFGMarginals *job, const int64_t *mom
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode AxisSums_CUDA(const MFGMarginals *job, const int64_t *marginals,
+                                    MFGAxisSums *sums) {
+  PetscFunctionBeginUser;
+  RUN("axis sums", MFGLaunchAxisSums(job, marginals, sums, &gpu.device));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode Direct_CUDA(const MFGBlock *block, int64_t count,
                                   const double *const position[], const double bandwidth[],
                                   double *density) {
@@ -343,6 +350,7 @@ static PetscErrorCode Direct_CUDA(const MFGBlock *block, int64_t count,
 static const MFGDensityOps densityOps = {.name = "cuda",
                                          .convolve = Convolve_CUDA,
                                          .marginals = Marginals_CUDA,
+                                         .axis_sums = AxisSums_CUDA,
                                          .direct = Direct_CUDA,
                                          .work = MFGConvolveWork};
 

@@ -64,6 +64,8 @@ cudaError_t MFGLaunchConvolve(const MFGConvolution *job, const int64_t *moments,
                               const MFGDevice *device);
 cudaError_t MFGLaunchMarginals(const MFGMarginals *job, const int64_t *moments, int64_t *marginals,
                                const MFGDevice *device);
+cudaError_t MFGLaunchAxisSums(const MFGMarginals *job, const int64_t *marginals, MFGAxisSums *sums,
+                              const MFGDevice *device);
 cudaError_t MFGLaunchDirect(const MFGBlock *block, int64_t count, const double *const position[],
                             const double bandwidth[], double *density, const MFGDevice *device);
 

@@ -90,3 +90,31 @@ cudaError_t MFGLaunchMarginals(const MFGMarginals *job, const int64_t *moments, 
   return MFGLaunch(MarginalsKernel, (unsigned)(p.lines * job->levels), MFG_THREADS, 0,
                    device->stream, p, moments, (unsigned long long *)marginals);
 }
+
+/* Each block an axis of a level. */
+static __global__ void AxisSumsKernel(const MFGMarginals job, const int64_t *marginals,
+                                      MFGAxisSums *sums) {
+  __shared__ MFGAxisSums part[MFG_THREADS];
+  const int dim = job.domain.dim, axis = blockIdx.x % dim;
+  const int boxes = job.domain.cells[axis] << job.shape.halvings[axis];
+  MFGAxisSums sum = {0, 0, 0};
+
+  marginals += blockIdx.x / dim * MFGMarginalCount(&job.domain, &job.shape) +
+               MFGMarginalStart(&job.domain, &job.shape, axis);
+  for (int box = threadIdx.x; box < boxes; box += MFG_THREADS)
+    sum = MFGAxisSumsAdded(sum, MFGBoxSums(box, marginals + 3 * (int64_t)box));
+  part[threadIdx.x] = sum;
+  for (int width = MFG_THREADS / 2; width > 0; width /= 2) {
+    __syncthreads();
+    if ((int)threadIdx.x < width)
+      part[threadIdx.x] = MFGAxisSumsAdded(part[threadIdx.x], part[threadIdx.x + width]);
+  }
+  if (!threadIdx.x) sums[blockIdx.x] = part[0];
+}
+
+cudaError_t MFGLaunchAxisSums(const MFGMarginals *job, const int64_t *marginals, MFGAxisSums *sums,
+                              const MFGDevice *device) {
+  if (!job->levels) return cudaSuccess;
+  return MFGLaunch(AxisSumsKernel, (unsigned)(job->levels * job->domain.dim), MFG_THREADS, 0,
+                   device->stream, *job, marginals, sums);
+}

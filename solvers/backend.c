@@ -383,6 +383,13 @@ PetscErrorCode MFGBackendMarginals(const MFGBackend *b, const MFGMarginals *job,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+PetscErrorCode MFGBackendAxisSums(const MFGBackend *b, const MFGMarginals *job,
+                                  const int64_t *marginals, MFGAxisSums *sums) {
+  PetscFunctionBeginUser;
+  PetscCall(b->density->axis_sums(job, marginals, sums));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int64_t count,
                                 const double *const position[], const double bandwidth[],
                                 double *density) {

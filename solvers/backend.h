@@ -31,6 +31,8 @@ typedef struct {
   PetscErrorCode (*convolve)(const MFGConvolution *job, const int64_t *moments, double *density);
   /* Of moments[levels][extent][boxes][terms], added to marginals[levels][MFGMarginalCount]. */
   PetscErrorCode (*marginals)(const MFGMarginals *job, const int64_t *moments, int64_t *marginals);
+  /* Of marginals[levels][MFGMarginalCount], over the boxes of each axis: sums[levels][dim]. */
+  PetscErrorCode (*axis_sums)(const MFGMarginals *job, const int64_t *marginals, MFGAxisSums *sums);
   /* The exact sum over all positions [axis][count], in the order given. */
   PetscErrorCode (*direct)(const MFGBlock *block, int64_t count, const double *const position[],
                            const double bandwidth[], double *density);
@@ -171,6 +173,8 @@ PetscErrorCode MFGBackendConvolve(const MFGBackend *b, const MFGConvolution *job
                                   const int64_t *moments, double *density);
 PetscErrorCode MFGBackendMarginals(const MFGBackend *b, const MFGMarginals *job,
                                    const int64_t *moments, int64_t *marginals);
+PetscErrorCode MFGBackendAxisSums(const MFGBackend *b, const MFGMarginals *job,
+                                  const int64_t *marginals, MFGAxisSums *sums);
 PetscErrorCode MFGBackendDirect(const MFGBackend *b, const MFGBlock *block, int64_t count,
                                 const double *const position[], const double bandwidth[],
                                 double *density);

@@ -17,6 +17,8 @@
   extern const MFGLevelOps MFGLevelOps_CPU_##variant;                                              \
   PetscErrorCode MFGSort_CPU_##variant(const MFGSort *job);
 
+PetscErrorCode MFGAxisSums_CPU(const MFGMarginals *job, const int64_t *marginals,
+                               MFGAxisSums *sums);
 PetscErrorCode MFGMarginals_CPU(const MFGMarginals *job, const int64_t *moments,
                                 int64_t *marginals);
 

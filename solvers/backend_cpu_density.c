@@ -336,5 +336,8 @@ static PetscErrorCode DirectCPU(const MFGBlock *b, int64_t count, const double *
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-const MFGDensityOps MFG_VARIANT_NAME(MFGDensityOps_CPU) = {
-    .name = "cpu", .convolve = ConvolveCPU, .marginals = MFGMarginals_CPU, .direct = DirectCPU};
+const MFGDensityOps MFG_VARIANT_NAME(MFGDensityOps_CPU) = {.name = "cpu",
+                                                           .convolve = ConvolveCPU,
+                                                           .marginals = MFGMarginals_CPU,
+                                                           .axis_sums = MFGAxisSums_CPU,
+                                                           .direct = DirectCPU};

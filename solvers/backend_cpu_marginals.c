@@ -74,3 +74,17 @@ PetscErrorCode MFGMarginals_CPU(const MFGMarginals *job, const int64_t *moments,
     LevelMarginals(job, moments + n * field, marginals + n * count);
   PetscFunctionReturn(PETSC_SUCCESS);
 }
+
+PetscErrorCode MFGAxisSums_CPU(const MFGMarginals *job, const int64_t *marginals,
+                               MFGAxisSums *sums) {
+  const int dim = job->domain.dim;
+
+  PetscFunctionBeginUser;
+  for (int i = 0; i < job->levels * dim; i++) {
+    const int boxes = job->domain.cells[i % dim] << job->shape.halvings[i % dim];
+    sums[i] = (MFGAxisSums){0, 0, 0};
+    for (int box = 0; box < boxes; box++, marginals += 3)
+      sums[i] = MFGAxisSumsAdded(sums[i], MFGBoxSums(box, marginals));
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
+}

@@ -86,10 +86,11 @@ PetscErrorCode MFGDensityDirect(MFGDensityPlan plan, int level, const MFGAgentRa
 typedef struct {
   double mean[MFG_MAX_DIM], variance[MFG_MAX_DIM];
 } MFGSampleStatistics;
-/* Not collective. From the marginals of all agents (MFGExchangeSumInt64 adds those of ranks). */
+/* Not collective. From the marginals of all agents (MFGExchangeSumInt64 adds those of ranks) and
+ * their sums[dim]. Only periodic axes need the marginals themselves: else they may be NULL. */
 PetscErrorCode MFGMarginalStatistics(const MFGBlock *domain, const MFGMomentShape *shape,
-                                     int64_t agents, const int64_t *marginals,
-                                     MFGSampleStatistics *statistics);
+                                     int64_t agents, const MFGAxisSums *sums,
+                                     const int64_t *marginals, MFGSampleStatistics *statistics);
 /* Both for moments of all agents on the whole grid, in the memory of a backend of the host. */
 PetscErrorCode MFGMomentStatistics(const MFGBackend *backend, const MFGBlock *domain,
                                    const MFGMomentShape *shape, int64_t agents,

@@ -70,6 +70,27 @@ MFG_HD int64_t MFGMarginalCount(const MFGBlock *domain, const MFGMomentShape *s)
   return MFGMarginalStart(domain, s, domain->dim);
 }
 
+/* Sums over agents of 1, u, u^2 along an axis, u in units of half boxes from the lower end, times
+ * 2^S. */
+__extension__ typedef __int128 MFGInt128;
+typedef struct {
+  MFGInt128 s0, s1, s2;
+} MFGAxisSums;
+
+/* Of box `box`, from its marginals: agents are at u = 2 box + 1 + t. Factors of 64 bits have a
+ * product of 128 at once. */
+MFG_HD MFGAxisSums MFGBoxSums(int64_t box, const int64_t m[3]) {
+  const int64_t centre = 2 * box + 1;
+  MFGAxisSums s = {m[0], (MFGInt128)centre * m[0] + m[1],
+                   (MFGInt128)(centre * centre) * m[0] + (MFGInt128)(2 * centre) * m[1] + m[2]};
+  return s;
+}
+
+MFG_HD MFGAxisSums MFGAxisSumsAdded(MFGAxisSums a, MFGAxisSums b) {
+  MFGAxisSums s = {a.s0 + b.s0, a.s1 + b.s1, a.s2 + b.s2};
+  return s;
+}
+
 /* t^k, k < 32, multiplied in one stated order: ((t^1 t^2) t^4) ..., by the bits of k. */
 MFG_HD double MFGMomentPower(double t, int k) {
   const double t2 = t * t, t4 = t2 * t2, t8 = t4 * t4, t16 = t8 * t8;

@@ -1,6 +1,11 @@
 #include "solvers/particles_parts.h"
 
-/* Into p->marginals, [count]. */
+/* Words of the sums over the axes of so many levels. */
+static int64_t SumWords(MFGParticles p, int count) {
+  return count * p->domain.dim * (int64_t)(sizeof(MFGAxisSums) / sizeof(int64_t));
+}
+
+/* Into p->marginals. */
 static PetscErrorCode SumMarginals(MFGParticles p, const MFGMomentShape *shape,
                                    const MFGExtent *extent, int count, const int64_t *moments) {
   const MFGMemoryOps *memory = p->backend->memory;
@@ -9,33 +14,40 @@ static PetscErrorCode SumMarginals(MFGParticles p, const MFGMomentShape *shape,
                             .levels = count,
                             .box = p->grid->box,
                             .extent = *extent};
-  const int64_t n = count * MFGMarginalCount(&p->domain, shape);
+  const int64_t n = count * MFGMarginalCount(&p->domain, shape), words = SumWords(p, count);
 
   PetscFunctionBeginUser;
-  PetscCall(MFGMemoryReserve(memory, n, sizeof *p->marginals, &p->marginals_size, &p->marginals));
-  PetscCall(MFGMemoryZero(memory, n, sizeof *p->marginals, p->marginals));
-  PetscCall(MFGBackendMarginals(p->backend, &job, moments, p->marginals));
-  PetscCall(MFGExchangeSum(p->exchange, n, p->marginals));
+  PetscCall(
+      MFGMemoryReserve(memory, words + n, sizeof *p->marginals, &p->marginals_size, &p->marginals));
+  int64_t *marginals = p->marginals + words;
+  PetscCall(MFGMemoryZero(memory, n, sizeof *marginals, marginals));
+  PetscCall(MFGBackendMarginals(p->backend, &job, moments, marginals));
+  PetscCall(MFGExchangeSum(p->exchange, n, marginals));
+  PetscCall(MFGBackendAxisSums(p->backend, &job, marginals, (MFGAxisSums *)p->marginals));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* From p->marginals. */
+/* From p->marginals; the host sees marginals only where an axis is periodic. */
 static PetscErrorCode Statistics(MFGParticles p, const MFGMomentShape *shape, int count,
                                  MFGSampleStatistics *statistics) {
   const MFGMemoryOps *memory = p->backend->memory;
-  const int64_t n = MFGMarginalCount(&p->domain, shape), *sums = p->marginals;
+  const int64_t n = MFGMarginalCount(&p->domain, shape), words = SumWords(p, count);
+  const int64_t *here = p->marginals;
+  PetscBool periodic = PETSC_FALSE;
 
   PetscFunctionBeginUser;
+  for (int k = 0; k < p->domain.dim; k++)
+    if (p->domain.boundary[k][0] == MFG_BOUNDARY_PERIODIC) periodic = PETSC_TRUE;
   if (!memory->is_host) {
-    PetscCall(
-        MFGMemoryReserve(&MFGMemoryOps_Host, count * n, sizeof *sums, &p->sums_size, &p->sums));
-    PetscCall(
-        MFGMemoryCopy(memory, count * n, sizeof *sums, MFG_COPY_TO_HOST, p->marginals, p->sums));
-    sums = p->sums;
+    const int64_t all = words + (periodic ? count * n : 0);
+    PetscCall(MFGMemoryReserve(&MFGMemoryOps_Host, all, sizeof *here, &p->sums_size, &p->sums));
+    PetscCall(MFGMemoryCopy(memory, all, sizeof *here, MFG_COPY_TO_HOST, p->marginals, p->sums));
+    here = p->sums;
   }
+  const MFGAxisSums *sums = (const MFGAxisSums *)here;
   for (int i = 0; i < count; i++)
-    PetscCall(
-        MFGMarginalStatistics(&p->domain, shape, p->spec.count, sums + i * n, &statistics[i]));
+    PetscCall(MFGMarginalStatistics(&p->domain, shape, p->spec.count, sums + i * p->domain.dim,
+                                    periodic ? here + words + i * n : NULL, &statistics[i]));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 

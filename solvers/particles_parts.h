@@ -28,8 +28,8 @@ struct MFGParticles_ {
   MFGSortScratch scratch;
   MFGAgentDrift drift;
   /* Owned, in the backend's memory, kept between sweeps like the drift's buffers: moments of a
-   * chunk of levels, their marginals and densities (unused on the host); sums: the marginals in the
-   * host's memory where that is another. */
+   * chunk of levels, the sums over their axes [levels][dim] with the marginals behind them, and
+   * densities (unused on the host); sums: those in the host's memory where that is another. */
   int64_t *moments, *marginals, *sums;
   double *density;
   int64_t moments_size, marginals_size, density_size, sums_size;

@@ -83,7 +83,8 @@ static int64_t ChunkArrays(const MFGSweepLayout *l, int rank) {
   const int64_t chunk = MFGSweepChunk(l, MFG_DENSITY_MOMENTS), whole = MFGBlockCells(&l->whole);
   const MFGBlock box = MFGBoxOfRank(&l->whole, l->divisions, rank);
   const int64_t owned = dim > 1 ? MFGBlockOwned(&box) : whole;
-  int64_t bytes = (chunk + 1) * MFGMarginalCount(&l->whole, &l->shape) * 8;
+  int64_t bytes = (chunk + 1) *
+                  (MFGMarginalCount(&l->whole, &l->shape) * 8 + dim * (int64_t)sizeof(MFGAxisSums));
 
   for (int k = 0; k < dim; k++)
     bytes += (int64_t)(l->steps + 1) * (l->shape.order << l->shape.halvings[k]) *

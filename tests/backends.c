@@ -165,6 +165,17 @@ static PetscErrorCode Marginals(const MFGMarginals *job, const int64_t *moments,
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+static PetscErrorCode AxisSums(const MFGMarginals *job, const int64_t *marginals,
+                               MFGAxisSums *sums) {
+  Loans l = {0};
+
+  PetscFunctionBeginUser;
+  LEND(READ, marginals, job->levels * MFGMarginalCount(&job->domain, &job->shape));
+  LEND(WRITE, sums, job->levels * job->domain.dim);
+  PetscCall(Return(&l, device->density->axis_sums(job, marginals, sums)));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 static PetscErrorCode Direct(const MFGBlock *block, int64_t count, const double *const given[],
                              const double bandwidth[], double *density) {
   const double *position[MFG_MAX_DIM] = {NULL};
@@ -180,8 +191,11 @@ static PetscErrorCode Direct(const MFGBlock *block, int64_t count, const double 
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static const MFGDensityOps densityOps = {
-    .name = "cuda", .convolve = Convolve, .marginals = Marginals, .direct = Direct};
+static const MFGDensityOps densityOps = {.name = "cuda",
+                                         .convolve = Convolve,
+                                         .marginals = Marginals,
+                                         .axis_sums = AxisSums,
+                                         .direct = Direct};
 
 static PetscErrorCode LendStep(Loans *l, MFGHJBStep *step, const double **u) {
   const int64_t owned = MFGBlockOwned(&step->block);

@@ -76,8 +76,8 @@ static void Close(Case *c) {
 }
 
 /* What a sweep may move between host and device: the drift of a chunk there, its densities and
- * marginals back, and where agents change ranks how many there are, there at the start and after
- * each chunk, back after each. These sweeps are one chunk. */
+ * sums back, with marginals where an axis is periodic, and where agents change ranks how many there
+ * are, there at the start and after each chunk, back after each. These sweeps are one chunk. */
 static void AllowedBytes(const Case *c, int64_t *there, int64_t *back) {
   const PetscBool domain = (PetscBool)(c->decomposition == MFG_DECOMPOSITION_DOMAIN);
   const MFGBlock whole = WholeBlock(&c->grid), *b = domain ? &c->grid.box : &c->grid.block;
@@ -86,7 +86,12 @@ static void AllowedBytes(const Case *c, int64_t *there, int64_t *back) {
   const int64_t traffic = domain ? sizeof(MFGTraffic) : 0;
   const int64_t cells = domain ? MFGExtentCells(&rim) : MFGBlockCells(&whole);
   *there = c->steps * whole.dim * cells * 8 + 2 * traffic;
-  *back = (c->steps + 1) * (MFGBlockOwned(b) + MFGMarginalCount(&whole, &shape)) * 8 + traffic;
+  int64_t marginals = 0;
+  for (int k = 0; k < whole.dim; k++)
+    if (whole.boundary[k][0] == P) marginals = MFGMarginalCount(&whole, &shape);
+  *back = (c->steps + 1) *
+              ((MFGBlockOwned(b) + marginals) * 8 + whole.dim * (int64_t)sizeof(MFGAxisSums)) +
+          traffic;
 }
 
 /* Nothing else is copied, nor in a sweep that was done before allocated; copies and waits are as
