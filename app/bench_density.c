@@ -1,4 +1,5 @@
 #include "app/bench.h"
+#include "app/bench_clock.h"
 #include "app/progress.h"
 #include "app/run.h"
 #include "solvers/exchange.h"
@@ -36,10 +37,26 @@ static PetscErrorCode SweepWork(void *context) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* `cells` of bandwidth on every axis and level; halvings NULL: boxes as the plan chooses. */
-static PetscErrorCode SweepCreate(const MFGProblem *p, MFGDecomposition division,
-                                  MFGDensityMethod method, double tolerance, double cells,
-                                  const int *halvings, int sort_every, Sweep *s) {
+/* Two cells of bandwidth on every axis and level; halvings NULL: boxes as the plan chooses. */
+static PetscErrorCode PlanCreate(const MFGProblem *p, const MFGBackend *backend,
+                                 MFGDensityMethod method, double tolerance, const int *halvings,
+                                 MFGDensityPlan *plan) {
+  const MFGBlock *b = &p->grid.block;
+  const int levels = p->spec.steps + 1;
+  double *h;
+
+  PetscFunctionBeginUser;
+  PetscCall(PetscMalloc1(levels * b->dim, &h));
+  for (int i = 0; i < levels * b->dim; i++) h[i] = 2 * b->spacing[i % b->dim];
+  PetscCall(MFGDensityPlanCreateHalved(&p->grid, backend, method, p->spec.agents, tolerance, levels,
+                                       h, halvings, plan));
+  PetscCall(PetscFree(h));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode SweepCreate(const MFGProblem *p, const MFGBackend *backend,
+                                  MFGDecomposition division, MFGDensityMethod method,
+                                  double tolerance, const int *halvings, int sort_every, Sweep *s) {
   const MFGBlock *b = &p->grid.block;
   const int levels = p->spec.steps + 1;
   const MFGParticlesSpec spec = {.count = p->spec.agents,
@@ -52,16 +69,11 @@ static PetscErrorCode SweepCreate(const MFGProblem *p, MFGDecomposition division
                                  .decomposition = division,
                                  .single = p->spec.single,
                                  .sort_every = sort_every};
-  double *h;
 
   PetscFunctionBeginUser;
   s->problem = p;
-  PetscCall(PetscMalloc1(levels * b->dim, &h));
-  for (int i = 0; i < levels * b->dim; i++) h[i] = cells * b->spacing[i % b->dim];
-  PetscCall(MFGParticlesCreate(&p->grid, p->backend, &spec, &s->particles));
-  PetscCall(MFGDensityPlanCreateHalved(&p->grid, p->backend, method, p->spec.agents, tolerance,
-                                       levels, h, halvings, &s->plan));
-  PetscCall(PetscFree(h));
+  PetscCall(MFGParticlesCreate(&p->grid, backend, &spec, &s->particles));
+  PetscCall(PlanCreate(p, backend, method, tolerance, halvings, &s->plan));
   PetscCall(PetscMalloc2(levels * MFGBlockOwned(b), &s->M, levels, &s->statistics));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -97,16 +109,19 @@ typedef struct {
   MFGBenchTiming timing;
   double work;                     /* agents, or agent-steps */
   double predicted;                /* seconds; 0: no model */
+  MFGBenchClock device;            /* of a call; 0: not clocked */
   const MFGBenchTiming *reference; /* NULL: no direct sum to compare with */
   double difference;
 } Row;
 
 #define ROW_HEAD                                                                                   \
   "  density                   order in   first ms   later ms %16s predicted ms  ratio"            \
-  "  direct/this  difference\n"
+  "  direct/this  difference%s\n"
+#define DEVICE_HEAD "  device: agents ms  density ms"
 
 static PetscErrorCode PrintRow(MPI_Comm comm, const Row *r) {
   char boxes[32] = "-", predicted[32] = "-", error[32] = "-", ratio[32] = "-", agreement[32] = "-";
+  char device[64] = "";
 
   PetscFunctionBeginUser;
   if (r->shape)
@@ -119,9 +134,12 @@ static PetscErrorCode PrintRow(MPI_Comm comm, const Row *r) {
     snprintf(ratio, sizeof ratio, "%.1f", r->reference->later / r->timing.later);
     snprintf(agreement, sizeof agreement, "%.1e", r->difference);
   }
-  PetscCall(MFGSay(comm, "  %-25s %8s %10.2f %10.2f %16.2f %12s %6s %12s  %10s\n", r->label, boxes,
-                   1e3 * r->timing.first, 1e3 * r->timing.later, 1e9 * r->timing.later / r->work,
-                   predicted, error, ratio, agreement));
+  if (r->device.agents > 0)
+    snprintf(device, sizeof device, " %18.3f %11.3f", 1e3 * r->device.agents,
+             1e3 * r->device.density);
+  PetscCall(MFGSay(comm, "  %-25s %8s %10.2f %10.2f %16.2f %12s %6s %12s  %10s%s\n", r->label,
+                   boxes, 1e3 * r->timing.first, 1e3 * r->timing.later,
+                   1e9 * r->timing.later / r->work, predicted, error, ratio, agreement, device));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -130,6 +148,7 @@ typedef struct {
   int count;
   const char *const *sets;
   PetscBool direct;
+  int64_t agents; /* 0: those of the case; else on a device only, and of moments at 1e-6 */
 } SweepCase;
 
 static const double tolerances[] = {1e-6, 1e-10, 1e-14};
@@ -154,6 +173,8 @@ typedef struct {
 typedef struct {
   const SweepCase *c;
   const MFGProblem *problem;
+  const MFGBackend *backend; /* that of the problem, clocked where it is a device's */
+  PetscBool clocked;
   Sweep exact;
   MFGBenchTiming reference;
 } Bench;
@@ -165,6 +186,20 @@ static MFGSweepLayout PlanLayout(const MFGProblem *p, const MFGDensityPlan plan,
   layout.sort_every = sort_every;
   MFGDensityPlanRadius(plan, layout.radius);
   return layout;
+}
+
+/* What the device takes of a call: the least of three. */
+static PetscErrorCode TimeOnDevice(Sweep *sweep, MFGBenchClock *least) {
+  MFGBenchClock clock;
+
+  PetscFunctionBeginUser;
+  for (int i = 0; i < 3; i++) {
+    PetscCall(MFGBenchClockStart());
+    PetscCall(SweepWork(sweep));
+    PetscCall(MFGBenchClockStop(&clock));
+    if (!i || clock.agents + clock.density < least->agents + least->density) *least = clock;
+  }
+  PetscFunctionReturn(PETSC_SUCCESS);
 }
 
 /* The rows of one variant. *halved: whether its boxes are parts of cells. */
@@ -182,7 +217,7 @@ static PetscErrorCode BenchVariant(MPI_Comm comm, const Bench *b, const Variant 
     const MFGDecomposition division = (MFGDecomposition)way;
     char label[64];
     Sweep sweep;
-    PetscCall(SweepCreate(p, division, MFG_DENSITY_MOMENTS, v->tolerance, 2, v->halvings,
+    PetscCall(SweepCreate(p, b->backend, division, MFG_DENSITY_MOMENTS, v->tolerance, v->halvings,
                           v->sort_every, &sweep));
     const MFGMomentShape shape = MFGDensityPlanShape(sweep.plan);
     Row row = {.label = label,
@@ -194,6 +229,7 @@ static PetscErrorCode BenchVariant(MPI_Comm comm, const Bench *b, const Variant 
       PetscCall(MFGProblemPredict(p, &layout, &model));
     }
     PetscCall(MFGBenchTimeWork(comm, SweepWork, &sweep, &row.timing));
+    if (b->clocked) PetscCall(TimeOnDevice(&sweep, &row.device));
     if (reference) PetscCall(Difference(p, sweep.M, b->exact.M, &row.difference));
     snprintf(label, sizeof label, "%s %.0e %s", v->name, v->tolerance,
              size > 1 ? MFGDecompositionName(division) : "");
@@ -219,42 +255,78 @@ static PetscErrorCode BenchVariants(MPI_Comm comm, const Bench *b, int count, Tr
 
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_size(comm, &size));
-  if (size == 1 && b->problem->grid.block.dim > 1)
+  const PetscBool others = (PetscBool)(size == 1 && !b->c->agents);
+  if (others && b->problem->grid.block.dim > 1)
     PetscCall(BenchVariant(comm, b, &unsorted, &other, &halved));
   for (int i = 0; i < count; i++) {
     const Variant v = {"moments", tolerances[i], NULL, MFG_SORT_AUTO},
                   whole = {"whole cells", tolerances[i], none, MFG_SORT_AUTO};
     PetscCall(BenchVariant(comm, b, &v, &trials[i], &halved));
-    if (size == 1 && halved) PetscCall(BenchVariant(comm, b, &whole, &other, &halved));
+    if (others && halved) PetscCall(BenchVariant(comm, b, &whole, &other, &halved));
   }
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-/* One case, beside the direct sum where that is affordable. */
-static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *backend, const SweepCase *c,
-                                     int count, Trial trials[]) {
+/* Whether the device has the memory for the agents of a case. */
+static PetscErrorCode Fits(MPI_Comm comm, const MFGProblem *p, PetscBool *fits) {
+  MFGDensityPlan plan;
+  size_t available;
+
+  PetscFunctionBeginUser;
+  PetscCall(PlanCreate(p, p->backend, MFG_DENSITY_MOMENTS, tolerances[0], NULL, &plan));
+  const MFGSweepLayout layout = PlanLayout(p, plan, MFG_SORT_AUTO);
+  PetscCall(MFGDensityPlanDestroy(&plan));
+  PetscCall(p->backend->memory->available(&available));
+  const double wanted = (double)MFGSweepDeviceBytes(&layout, p->backend, 0, p->spec.agents);
+  *fits = (PetscBool)(wanted <= (double)available);
+  if (!*fits)
+    PetscCall(MFGSay(comm, "  not done: %.1f MB of the GPU's memory wanted, %.1f free\n",
+                     wanted / 1e6, (double)available / 1e6));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+static PetscErrorCode BenchDirect(MPI_Comm comm, Bench *b) {
+  const MFGProblem *p = b->problem;
+
+  PetscFunctionBeginUser;
+  PetscCall(SweepCreate(p, b->backend, MFG_DECOMPOSITION_REPLICATED, MFG_DENSITY_DIRECT, 1e-6, NULL,
+                        MFG_SORT_AUTO, &b->exact));
+  PetscCall(MFGBenchTimeWork(comm, SweepWork, &b->exact, &b->reference));
+  const Row row = {.label = "direct sum",
+                   .timing = b->reference,
+                   .work = (double)p->spec.agents * p->spec.steps,
+                   .reference = &b->reference};
+  PetscCall(PrintRow(comm, &row));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* One case, beside the direct sum where that is affordable; with at most `most` cells. */
+static PetscErrorCode BenchSweepCase(MPI_Comm comm, const char *backend, double most,
+                                     const SweepCase *c, int count, Trial trials[]) {
   MFGBenchCase bench;
   Bench b = {.c = c, .problem = &bench.problem};
   char cells[64];
+  PetscMPIInt size;
+  PetscBool fits = PETSC_TRUE;
 
   PetscFunctionBeginUser;
+  PetscCallMPI(MPI_Comm_size(comm, &size));
   PetscCall(MFGBenchCaseCreate(comm, backend, c->name, c->count, c->sets, &bench));
-  const MFGProblem *p = b.problem;
-  MFGCellsText(p->grid.block.dim, p->grid.block.cells, sizeof cells, cells);
-  PetscCall(MFGSay(comm, "%s: %lld agents, %s cells, %d steps, h = 2 cells\n" ROW_HEAD, c->name,
-                   (long long)p->spec.agents, cells, p->spec.steps, "ns/agent-step"));
-  if (c->direct) {
-    PetscCall(SweepCreate(p, MFG_DECOMPOSITION_REPLICATED, MFG_DENSITY_DIRECT, 1e-6, 2, NULL,
-                          MFG_SORT_AUTO, &b.exact));
-    PetscCall(MFGBenchTimeWork(comm, SweepWork, &b.exact, &b.reference));
-    const Row row = {.label = "direct sum",
-                     .timing = b.reference,
-                     .work = (double)p->spec.agents * p->spec.steps,
-                     .reference = &b.reference};
-    PetscCall(PrintRow(comm, &row));
+  MFGProblem *p = &bench.problem;
+  const PetscBool device = (PetscBool)!p->backend->memory->is_host;
+  if ((double)MFGBlockCells(&p->grid.block) <= most && (!c->agents || (device && size == 1))) {
+    if (c->agents) p->spec.agents = p->layout.agents = c->agents;
+    b.clocked = (PetscBool)(device && size == 1);
+    b.backend = b.clocked ? MFGBenchClocked(p->backend) : p->backend;
+    MFGCellsText(p->grid.block.dim, p->grid.block.cells, sizeof cells, cells);
+    PetscCall(MFGSay(comm, "%s: %lld agents, %s cells, %d steps, h = 2 cells\n" ROW_HEAD, c->name,
+                     (long long)p->spec.agents, cells, p->spec.steps, "ns/agent-step",
+                     b.clocked ? DEVICE_HEAD : ""));
+    if (c->agents) PetscCall(Fits(comm, p, &fits));
+    if (c->direct) PetscCall(BenchDirect(comm, &b));
+    if (fits) PetscCall(BenchVariants(comm, &b, count, trials));
+    if (c->direct) PetscCall(SweepDestroy(&b.exact));
   }
-  PetscCall(BenchVariants(comm, &b, count, trials));
-  if (c->direct) PetscCall(SweepDestroy(&b.exact));
   PetscCall(MFGBenchCaseDestroy(&bench));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
@@ -275,14 +347,34 @@ static PetscErrorCode PrintChoices(MPI_Comm comm, int count, const Trial trials[
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
+/* Crowds for a device. Between two steps they move about four cells by their noise, and as many at
+ * the most by the drift. */
+static PetscErrorCode BenchCrowds(MPI_Comm comm, const char *backend, double most) {
+  static const char *const fine[] = {"agents.count=1000", "time.steps=10", "time.horizon=0.1",
+                                     "domain.cells=[512,512]", "dynamics.sigma=0.08"},
+                           *const finer[] = {"agents.count=1000", "time.steps=10",
+                                             "time.horizon=0.1", "domain.cells=[1024,1024]",
+                                             "dynamics.sigma=0.04"};
+  static const SweepCase crowds[] = {{"torus_2d", 5, fine, PETSC_FALSE, 1000000},
+                                     {"torus_2d", 5, fine, PETSC_FALSE, 10000000},
+                                     {"torus_2d", 5, finer, PETSC_FALSE, 100000000}};
+  Trial unused;
+
+  PetscFunctionBeginUser;
+  for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(crowds); i++)
+    PetscCall(BenchSweepCase(comm, backend, most, &crowds[i], 1, &unused));
+  PetscFunctionReturn(PETSC_SUCCESS);
+}
+
 PetscErrorCode MFGBenchSweep(MPI_Comm comm, const MFGCommandLine *line) {
   /* The divisions are set below. In 3D long in x: half of it is wider than the kernel reaches at
    * the tightest tolerance. */
   static const char *const sets[] = {"parallel.decomposition=replicated", "time.steps=10",
                                      "domain.cells=[48,24,24]"};
-  static const SweepCase cases[] = {{"reference_1d", 1, sets, PETSC_TRUE},
-                                    {"crowd_2d_large", 2, sets, PETSC_FALSE},
-                                    {"torus_3d", 3, sets, PETSC_FALSE}};
+  static const SweepCase cases[] = {{"reference_1d", 1, sets, PETSC_TRUE, 0},
+                                    {"crowd_2d_large", 2, sets, PETSC_FALSE, 0},
+                                    {"torus_3d", 3, sets, PETSC_FALSE, 0}};
+  const double most = line->resolutions ? pow(4, 5 + line->resolutions) : PETSC_MAX_REAL;
   Trial trials[3 * TOLERANCES];
   PetscMPIInt size;
 
@@ -291,8 +383,9 @@ PetscErrorCode MFGBenchSweep(MPI_Comm comm, const MFGCommandLine *line) {
   /* Both divisions take twice the time: the tightest tolerance only on one rank. */
   const int count = size > 1 ? TOLERANCES - 1 : TOLERANCES;
   for (int i = 0; i < 3; i++)
-    PetscCall(BenchSweepCase(comm, line->backend, &cases[i], count, trials + i * count));
-  if (size > 1) PetscCall(PrintChoices(comm, 3 * count, trials));
+    PetscCall(BenchSweepCase(comm, line->backend, most, &cases[i], count, trials + i * count));
+  PetscCall(BenchCrowds(comm, line->backend, most));
+  if (size > 1 && !line->resolutions) PetscCall(PrintChoices(comm, 3 * count, trials));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -386,8 +479,8 @@ static PetscErrorCode Standing(const MFGProblem *p, MFGAgentRange *agents) {
   PetscFunctionBeginUser;
   PetscCallMPI(MPI_Comm_rank(p->grid.world, &rank));
   PetscCallMPI(MPI_Comm_size(p->grid.world, &size));
-  PetscCall(SweepCreate(p, MFG_DECOMPOSITION_REPLICATED, MFG_DENSITY_MOMENTS, 1e-3, 2, NULL,
-                        MFG_SORT_NEVER, &s));
+  PetscCall(SweepCreate(p, p->backend, MFG_DECOMPOSITION_REPLICATED, MFG_DENSITY_MOMENTS, 1e-3,
+                        NULL, MFG_SORT_NEVER, &s));
   PetscCall(PetscMalloc2((p->spec.steps + 1) * n * dim, &path, n, &id));
   PetscCall(MFGParticlesPaths(s.particles, 0, SweepDrift, &s, n, path, id));
   *agents = (MFGAgentRange){.first_id = n * rank / size, .id_stride = 1};
@@ -416,7 +509,7 @@ static PetscErrorCode BenchKDECase(MPI_Comm comm, const char *backend, const cha
   MFGCellsText(p->grid.block.dim, p->grid.block.cells, sizeof cells, cells);
   PetscCall(Standing(p, &agents));
   PetscCall(MFGSay(comm, "one estimate: %lld agents, %s cells, h = 2 cells\n" ROW_HEAD,
-                   (long long)p->spec.agents, cells, "ns/agent"));
+                   (long long)p->spec.agents, cells, "ns/agent", ""));
   PetscCall(EstimateCreate(p, &agents, MFG_DENSITY_DIRECT, 1e-6, NULL, &exact));
   PetscCall(MFGBenchTimeWork(comm, EstimateWork, &exact, &reference));
   Row row = {.label = "direct sum",

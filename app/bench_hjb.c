@@ -127,12 +127,14 @@ static PetscErrorCode BenchRows(MPI_Comm comm, const MFGBackend *device, const B
   Backward b = {.problem = p, .backend = p->backend};
   Row plain = {.solver = "plain"},
       row = {.solver = c->cycles ? "multigrid" : "direct", .cycles = c->cycles};
+  PetscBool with_plain = PETSC_TRUE;
 
   PetscFunctionBeginUser;
+  PetscCall(PetscOptionsGetBool(NULL, NULL, "-bench_plain", &with_plain, NULL));
   PetscCall(PetscMalloc3(owned, &b.m, owned, &b.terminal, (p->spec.steps + 1) * owned, &b.U));
   PetscCall(MFGGridRestrict(&p->grid, 1, p->initial_density, b.m));
   PetscCall(MFGCostEvaluate(&p->grid, p->backend, &p->spec.terminal, 0, b.m, b.terminal));
-  if (c->plain) {
+  if (c->plain && with_plain) {
     PetscCall(PetscOptionsSetValue(NULL, "-hjb_mat_type", "aij"));
     PetscCall(TimeBackward(comm, &b, &plain.timing));
     PetscCall(PetscOptionsClearValue(NULL, "-hjb_mat_type"));
@@ -212,7 +214,8 @@ PetscErrorCode MFGBenchHJB(MPI_Comm comm, const MFGCommandLine *line) {
   PetscCall(MFGSay(
       comm,
       "HJB sweep from a cold start, tolerance 1e-8: plain is BiCGStab with Jacobi on an assembled "
-      "matrix, multigrid one\ncycle per Newton step; at least: us that the bandwidth of the memory "
+      "matrix (not with `-- -bench_plain 0`), multigrid one\ncycle per Newton step; at least: us "
+      "that the bandwidth of the memory "
       "takes to move each field of a Newton step once,\nthe measured bandwidth on arrays as large; "
       "cuda: with the copies to the GPU and back; 1D is solved on the host\n" ROW_HEAD));
   for (size_t i = 0; i < PETSC_STATIC_ARRAY_LENGTH(cases); i++)

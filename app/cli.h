@@ -36,7 +36,7 @@ typedef struct {
   double started;               /* when the program was, by PetscTime; set by main */
   bool validate, dry_run;
   int ranks;       /* of --dry-run --ranks; 0: as many as there are */
-  int resolutions; /* of verify and bench hjb; 0: all */
+  int resolutions; /* of verify and bench hjb and sweep; 0: all */
   int name_count;
   const char *
       *names; /* owned array, borrowed strings: cases of verify, kinds of bench, path of help */

@@ -73,10 +73,12 @@ static PetscErrorCode WriteStatus(const Run *run, const MFGOutcome *o) {
   if (o) (void)snprintf(code, sizeof code, "exit_code=%d\n", OutcomeExitCode(run, o));
   (void)snprintf(text, sizeof text,
                  "status=%s\nreason=%s\n%siterations=%d\ndensity_residual=%.6e\n"
-                 "value_residual=%.6e\ninput_hash=%s\nresumable=%s\ncheckpoint=%s\ncause=%s\n"
-                 "message=%s\n",
+                 "value_residual=%.6e\nseconds_hjb=%.6f\nseconds_particles=%.6f\n"
+                 "seconds_density=%.6f\nseconds_other=%.6f\ninput_hash=%s\nresumable=%s\n"
+                 "checkpoint=%s\ncause=%s\nmessage=%s\n",
                  status, stopNames[o ? o->reason : MFG_STOP_NONE], code, last ? last->iteration : 0,
-                 last ? last->density_residual : NAN, last ? last->value_residual : NAN, c->hash,
+                 last ? last->density_residual : NAN, last ? last->value_residual : NAN,
+                 p->seconds[0], p->seconds[1], p->seconds[2], p->seconds[3], c->hash,
                  *run->checkpoints.name ? "yes" : "no", run->checkpoints.name, run->watch.cause,
                  o ? o->message : "");
   PetscCall(MFGRunDirectoryWrite(run->comm, c->output.directory, "STATUS", text));

@@ -1,3 +1,4 @@
+mfg_test(bench.clock SOURCE test_bench_clock.c LABELS unit)
 add_executable(instructions bench/instructions.c)
 target_link_libraries(instructions PRIVATE mfg_solvers)
 string(REGEX MATCH "^[0-9]+" compiler_major "${CMAKE_C_COMPILER_VERSION}")
