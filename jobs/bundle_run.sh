@@ -3,7 +3,7 @@
 #   ./run nashflow run input/torus_1d.yaml           a program of bin/ and its arguments
 #   ./run -n 2 nashflow run input/torus_1d.yaml      on 2 ranks
 #   ./run mpiexec -hosts a,b -n 2 nashflow ...       on several machines, the bundle at one path on all
-#   ./run tests [PATTERN]                            the tests whose names match, all without one
+#   ./run tests [-j N] [PATTERN]                     the tests whose names match, all without one, N at a time
 #   ./run gpu_check [FILE]                           checks and times a GPU, writes FILE (gpu_check.txt)
 # `./nashflow ARGUMENTS` is short for `./run nashflow ARGUMENTS`, for instance after srun.
 set -euo pipefail
@@ -79,38 +79,47 @@ CUDA_PATH, NCCL_HOME, LD_LIBRARY_PATH, the nvcc on PATH, ldconfig, /usr/local/cu
 
 # ---- the tests ----
 
-run_tests() { # [pattern]
-  local pattern=${1:-.} name ranks limit settings command code start log passed=0 skipped=0 failed=0
+run_test() { # <directory> <name> <ranks> <seconds> <settings> <command>: the last two are lists of words
+  local code=0 start=$SECONDS
+  mkdir "$1/$2"
+  cd "$1/$2"
+  # shellcheck disable=SC2086
+  env $5 timeout --kill-after=5 "$4" mpiexec -n "$3" $6 >"$1/$2.out" 2>&1 </dev/null || code=$?
+  case $code in
+    0) printf '%-50s passed   %4d s\n' "$2" $((SECONDS - start)) ;;
+    16) printf '%-50s skipped\n' "$2" ;;
+    *)
+      printf '%-50s FAILED   %4d s, exit code %d\n' "$2" $((SECONDS - start)) "$code"
+      tail -n 15 "$1/$2.out" | sed 's/^/    /'
+      ;;
+  esac >"$1/$2.line"
+  cat "$1/$2.line"
+}
+
+run_tests() { # [-j N] [pattern]
+  local most=1 pattern name ranks limit settings command log passed skipped failed
+  if [ "${1:-}" = -j ]; then
+    [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || die "-j needs a number of tests"
+    most=$2
+    shift 2
+  fi
+  pattern=${1:-.}
   log=$(mktemp -d)
-  cd "$log"
-  # settings and command are lists of words
   while IFS='|' read -r name ranks limit settings command; do
     [[ $name =~ $pattern ]] || continue
-    code=0
-    start=$SECONDS
-    # shellcheck disable=SC2086
-    env $settings timeout "$limit" mpiexec -n "$ranks" $command >"$log/out" 2>&1 </dev/null || code=$?
-    case $code in
-      0)
-        printf '%-50s passed   %4d s\n' "$name" $((SECONDS - start))
-        passed=$((passed + 1))
-        ;;
-      16)
-        printf '%-50s skipped\n' "$name"
-        skipped=$((skipped + 1))
-        ;;
-      *)
-        printf '%-50s FAILED   %4d s, exit code %d\n' "$name" $((SECONDS - start)) "$code"
-        tail -n 15 "$log/out" | sed 's/^/    /'
-        failed=$((failed + 1))
-        ;;
-    esac
+    while [ "$(jobs -pr | wc -l)" -ge "$most" ]; do wait -n || true; done
+    run_test "$log" "$name" "$ranks" "$limit" "$settings" "$command" &
   done <"$home/tests.txt"
-  cd /
+  wait
+  passed=$(lines passed) skipped=$(lines skipped) failed=$(lines FAILED)
   rm -rf "$log"
   printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
   [ "$failed" -eq 0 ] || exit 1
   [ $((passed + skipped)) -gt 0 ] || die "no test matches '$pattern'; tests.txt has their names"
+}
+
+lines() { # <verdict>: tests in $log with it
+  find "$log" -maxdepth 1 -name '*.line' -exec head -qn 1 {} + | grep -cE "^[^ ]+ +$1( |\$)" || true
 }
 
 main() {

@@ -40,6 +40,11 @@ complete() {
   "$bundle/nashflow" help domain.cells >/dev/null || die "nashflow, the short name, does not run"
   "$bundle/run" tests '^random\.philox' >"$tmp/log" || die "its tests do not run: $(cat "$tmp/log")"
   grep -q '^1 passed, 0 failed, 0 skipped' "$tmp/log" || die "not one test: $(cat "$tmp/log")"
+  "$bundle/run" tests -j 2 '^random\..*np1$' >"$tmp/log" || die "its tests do not run two at a time: $(cat "$tmp/log")"
+  grep -q '^2 passed, 0 failed, 0 skipped' "$tmp/log" || die "not two tests: $(cat "$tmp/log")"
+  sed -i '/^random.philox/s/|test_random_philox/|false/' "$bundle/tests.txt"
+  "$bundle/run" tests -j 2 '^random' >"$tmp/log" && die "a test that fails is not noticed: $(cat "$tmp/log")"
+  grep -q '^1 passed, 1 failed, 0 skipped' "$tmp/log" || die "not one failed: $(cat "$tmp/log")"
   "$bundle/run" tests nothing_of_this_name >/dev/null 2>&1 && die "no test at all passes"
 
   echo libcudart.so.99 >>"$bundle/lib/outside.txt"
@@ -53,6 +58,7 @@ fake_gpu() {
   printf '%s\n' '#!/bin/bash' \
     'if [ "$1" = devices ]; then printf "backend cuda: a fake\n  dimensions 1 to 3\n"; exit; fi' \
     'if [ "$1 $2" = "bench hjb" ]; then echo "  torus_2d, T .1   1024 x 1024     multigrid, cuda 9 8 0.0070 0.0001 4.7 4.7 - 14 0e+00"; exit; fi' \
+    'if [ "$1 $2" = "bench sweep" ]; then cat "$FAKE_SWEEPS"; exit; fi' \
     'args=("${@//cuda/cpu}" --set agents.count=2000)' \
     'if [[ " $* " == *" cuda "* && -n "${FAKE_SEED:-}" ]]; then args+=(--set "agents.seed=$FAKE_SEED"); fi' \
     'if [ -n "${FAKE_FAIL:-}" ]; then exit 3; fi' \
@@ -68,6 +74,7 @@ check() { # <what> <exit code> <line of the summary> <environment...>
 }
 
 gpu_check() {
+  local line
   fake_gpu
   check "without a GPU" 16 '^no GPU: ' CUDA_VISIBLE_DEVICES=
   check "all well" 0 '^4 passed, 0 failed, 0 not run' \
@@ -79,6 +86,20 @@ gpu_check() {
   check "a time of the value equation" 0 \
     '^HJB of 1024 .*alone 0.0001, one core 14 times as long., at most 0.1 us \| 0.0070 us \| met$' \
     "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^bench hjb'
+  printf '%s\n' 'reference_1d: 50000 agents, 100 cells, 50 steps, h = 2 cells' \
+    '  moments 1e-06  8 in 1 9.0 8.0 3.0 9.0 0.8 45.2 8.8e-10 0.5 0.4' \
+    '  moments 1e-10  8 in 4 9.0 0.2 3.0 9.0 0.8 45.2 8.8e-10 0.05 0.04' \
+    'torus_2d: 1000000 agents, 512 x 512 cells, 10 steps, h = 2 cells' '  moments 1e-06  8 in 1 9.0 8.0 3.0 - - - - 0.4 2' \
+    'torus_2d: 10000000 agents, 512 x 512 cells, 10 steps, h = 2 cells' '  not done: 9.9 MB' \
+    'torus_2d: 100000000 agents, 1024 x 1024 cells, 10 steps, h = 2 cells' '  moments 1e-06  8 in 1 9 8 3 - - - - 30 5' >"$tmp/sweeps"
+  check "times of sweeps" 0 '^2D, 1000000 agents on 512 x 512, push .*, at most 0.05 ms \| 0.0400 ms \| met$' \
+    "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^bench sweep' "FAKE_SWEEPS=$tmp/sweeps"
+  for line in 'a later call, at most 0.1 ms | 0.2 ms | missed' 'takes of it, at most 0.1 ms | 0.0900 ms | met' \
+    '2D, 1000000 agents on 512 x 512, the same with the density, at most 0.05 ms | 0.2400 ms | missed' \
+    'on 512 x 512, the same with the density, at most 0.35 ms | no figure | unknown' \
+    'on 1024 x 1024, the same with the density, at most 4 ms | 3.5000 ms | met'; do
+    grep -qF "$line" "$tmp/check.txt" || die "no line '$line': $(cat "$tmp/check.txt")"
+  done
   check "a run that fails" 1 '^FAILED: outer iteration: exit code' \
     "NASHFLOW_PROGRAM=$tmp/fake" 'NASHFLOW_CHECK_PARTS=^outer' FAKE_FAIL=1
   ! grep -q '^reference outer.* ms |' "$tmp/check.txt" || die "a time of a run that did not end: $(cat "$tmp/check.txt")"
