@@ -12,6 +12,7 @@
 #define AGENTS_MOST ((int64_t)1 << 19)
 #define MOMENT_BYTES ((int64_t)32 << 20)
 #define COPY_BYTES ((int64_t)8 << 20)
+#define CONVOLVED_CELLS 65536
 #define SWAP_BYTES ((int64_t)2 << 20)
 #define SUM_COUNT ((int64_t)1 << 20)
 #define SHORT_CALLS 8
@@ -267,7 +268,7 @@ double MFGConvolutionProducts(const MFGBlock *b, const MFGMomentShape *shape, co
 
 typedef struct {
   const MFGBackend *backend;
-  MFGDensityKernel kernel;
+  MFGDensityKernel *kernel;
   MFGConvolution job;
   int64_t *moments;
   double *density;
@@ -282,6 +283,12 @@ static PetscErrorCode ConvolutionWork(void *context, double *seconds) {
   PetscCall(MFGMemorySynchronize(c->backend->memory));
   *seconds = MPI_Wtime() - start;
   PetscFunctionReturn(PETSC_SUCCESS);
+}
+
+/* Levels that a sweep convolves together on a device, which small ones do not fill alone. */
+static int LevelsOfBatch(const MFGSweepLayout *l, int64_t cells) {
+  const int64_t chunk = MFGSweepChunk(l, MFG_DENSITY_MOMENTS) + 1;
+  return (int)PetscMax(1, PetscMin(chunk, CONVOLVED_CELLS / cells));
 }
 
 static PetscErrorCode MeasureConvolution(MPI_Comm comm, const MFGBackend *backend,
@@ -302,21 +309,25 @@ static PetscErrorCode MeasureConvolution(MPI_Comm comm, const MFGBackend *backen
   const MFGBlock grid = Alone(&l->whole, cells);
   const int64_t count = MFGBlockCells(&grid), table = (l->shape.order * (2 * widest + 1))
                                                       << MFG_HALVINGS_MAX;
-  const int64_t numbers = count * MFGMomentNumbers(grid.dim, &l->shape);
+  const int levels = memory->is_host ? 1 : LevelsOfBatch(l, count);
+  const int64_t numbers = levels * count * MFGMomentNumbers(grid.dim, &l->shape);
+  PetscCall(PetscCalloc1(levels, &c.kernel));
   PetscCall(MFGMemoryAllocate(memory, numbers, sizeof *c.moments, &c.moments));
   PetscCall(MFGMemoryZero(memory, numbers, sizeof *c.moments, c.moments));
-  PetscCall(MFGMemoryAllocate(memory, count, sizeof *c.density, &c.density));
+  PetscCall(MFGMemoryAllocate(memory, levels * count, sizeof *c.density, &c.density));
   PetscCall(PetscMalloc1(table, &weights));
   for (int64_t i = 0; i < table; i++) weights[i] = 1. / (double)table;
   PetscCall(MFGMemoryStage(memory, table, sizeof *weights, weights, &room, &copy, &there));
   c.job = (MFGConvolution){
-      .block = grid, .shape = l->shape, .agents = l->agents, .levels = 1, .kernel = &c.kernel};
-  for (int k = 0; k < grid.dim; k++) {
-    c.job.radius[k] = c.kernel.radius[k] = l->radius[k];
-    c.kernel.weights[k] = there;
+      .block = grid, .shape = l->shape, .agents = l->agents, .levels = levels, .kernel = c.kernel};
+  for (int i = 0; i < levels * grid.dim; i++) {
+    const int k = i % grid.dim;
+    c.job.radius[k] = c.kernel[i / grid.dim].radius[k] = l->radius[k];
+    c.kernel[i / grid.dim].weights[k] = there;
   }
   PetscCall(Shortest(comm, ConvolutionWork, &c, seconds));
-  *seconds /= MFGConvolutionProducts(&grid, &l->shape, l->radius);
+  *seconds /= levels * MFGConvolutionProducts(&grid, &l->shape, l->radius);
+  PetscCall(PetscFree(c.kernel));
   PetscCall(MFGMemoryFree(memory, &c.moments));
   PetscCall(MFGMemoryFree(memory, &c.density));
   PetscCall(MFGMemoryFree(memory, &copy));
