@@ -228,9 +228,14 @@ static void AllMemoryIsGivenBack(void **state) {
   }
 }
 
+/* Where messages of divided agents go through the host, ranks leave before and after some of them:
+ * the program would end, nothing is exchanged again. */
 static void ABrokenDriftIsTold(void **state) {
   (void)state;
-  for (int way = 0; way < 2; way++) {
+  PetscMPIInt size;
+  MPI_Comm_size(PETSC_COMM_WORLD, &size);
+  const int ways = size == 1 || MFGTestMemory()->carrier->transport->recordable ? 2 : 1;
+  for (int way = 0; way < ways; way++) {
     const double broken[] = {NAN, INFINITY, -INFINITY};
     Case c;
     MFG_OK(
