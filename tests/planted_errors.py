@@ -417,7 +417,7 @@ PLANTS = [
      "return a.use == Write || b.use == Write || a.use != b.use;", "return a.use == Write && b.use == Write;",
      "gpu_on_host.races"),
     ("an atomic of the marginals forgotten", "gpu/marginals.cu",
-     "if (m[k]) atomicAdd(&x[k], (unsigned long long)m[k]);", "if (m[k]) x[k] += (unsigned long long)m[k];",
+     "if (along[k]) atomicAdd(&x[k], along[k]);", "if (along[k]) x[k] += along[k];",
      "kde.statistics"),
     ("bias of the terms taken off once a list", "gpu/agents_lists.cu",
      "(unsigned long long)(sum.term[l][k] - sum.members * MFG_MOMENT_BIAS)",
