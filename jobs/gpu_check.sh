@@ -126,6 +126,21 @@ two_ranks() {
   same gpu_map1 gpu_map2 /m
 }
 
+# Whole runs in 2D and 3D, the value on the host: by the GPU, agents divided by number and by box, what the CPU gives.
+maps() {
+  local case precision division
+  for case in torus_2d crowd_3d; do
+    for precision in double single; do
+      set -- "$case" --set agents.count=30000 --set equilibrium.max_iterations=2 --set "agents.precision=$precision"
+      solve "cpu_$case.$precision" 2 cpu "$@" -- -hjb_backend cpu
+      for division in replicated domain; do
+        solve "gpu_$case.$precision.$division" 2 cuda "$@" --set "parallel.decomposition=$division" -- -hjb_backend cpu
+        same "cpu_$case.$precision" "gpu_$case.$precision.$division" /m /u
+      done
+    done
+  done
+}
+
 whole_solve() {
   solve cpu_solve 1 cpu reference_1d
   solve gpu_solve 1 cuda reference_1d
@@ -353,6 +368,7 @@ main() {
   part "verify noflux_2d" 60 "$run" "$program" verify noflux_2d --backend cuda || true
   part "verify lq_1d" 60 "$run" "$program" verify lq_1d --backend cuda || true
   part "bits on two ranks" 30 "$self" --two_ranks || true
+  part "bits of runs in 2D and 3D on two ranks" 60 "$self" --maps || true
   tests "tests, several ranks" 90 '\.cuda\.np[2-9]$' $(((at_once + 1) / 2))
   times
   part "profile" 60 "$self" --profile || true
@@ -368,7 +384,7 @@ main() {
 }
 
 case ${1:-} in
-  --facts | --given_drift | --two_ranks | --value_on_gpu | --whole_solve | --backends | --profile | --sanitize | --solve)
+  --facts | --given_drift | --two_ranks | --maps | --value_on_gpu | --whole_solve | --backends | --profile | --sanitize | --solve)
     "${1#--}" "${@:2}"
     ;;
   *) main "$@" ;;
