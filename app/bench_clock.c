@@ -17,7 +17,7 @@ static struct {
   double seconds[3];
 } bench_clock;
 
-/* Work of this kind begins when all that was asked for before is done. */
+/* Work of this kind begins, and idleness too, when all that was asked for before is done. */
 static PetscErrorCode Turn(Kind kind) {
   PetscLogDouble now;
 
@@ -31,10 +31,12 @@ static PetscErrorCode Turn(Kind kind) {
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
-static PetscErrorCode Copy(void *to, const void *from, size_t bytes, MFGCopyDirection direction) {
+/* Moments, before agents are deposited. */
+static PetscErrorCode Zero(void *memory, size_t bytes) {
   PetscFunctionBeginUser;
-  if (direction != MFG_COPY_WITHIN) PetscCall(Turn(IDLE));
-  PetscCall(bench_clock.given->memory->copy(to, from, bytes, direction));
+  PetscCall(Turn(AGENTS));
+  PetscCall(bench_clock.given->memory->zero(memory, bytes));
+  PetscCall(Turn(IDLE));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -42,6 +44,7 @@ static PetscErrorCode Scan(const MFGScan *job) {
   PetscFunctionBeginUser;
   PetscCall(Turn(AGENTS));
   PetscCall(bench_clock.given->agents->scan(job));
+  PetscCall(Turn(IDLE));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -51,6 +54,7 @@ static PetscErrorCode Deposit(const MFGBlock *domain, const MFGAgentRange *agent
   PetscFunctionBeginUser;
   PetscCall(Turn(AGENTS));
   PetscCall(bench_clock.given->agents->deposit(domain, agents, shape, extent, moments));
+  PetscCall(Turn(IDLE));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -58,6 +62,7 @@ static PetscErrorCode Sort(const MFGSort *job) {
   PetscFunctionBeginUser;
   PetscCall(Turn(AGENTS));
   PetscCall(bench_clock.given->agents->sort(job));
+  PetscCall(Turn(IDLE));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -65,6 +70,7 @@ static PetscErrorCode Convolve(const MFGConvolution *job, const int64_t *moments
   PetscFunctionBeginUser;
   PetscCall(Turn(DENSITY));
   PetscCall(bench_clock.given->density->convolve(job, moments, density));
+  PetscCall(Turn(IDLE));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -73,6 +79,7 @@ static PetscErrorCode Marginals(const MFGMarginals *job, const int64_t *moments,
   PetscFunctionBeginUser;
   PetscCall(Turn(DENSITY));
   PetscCall(bench_clock.given->density->marginals(job, moments, marginals));
+  PetscCall(Turn(IDLE));
   PetscFunctionReturn(PETSC_SUCCESS);
 }
 
@@ -80,7 +87,7 @@ const MFGBackend *MFGBenchClocked(const MFGBackend *backend) {
   memset(&bench_clock, 0, sizeof bench_clock);
   bench_clock.given = backend;
   bench_clock.memory = *backend->memory;
-  bench_clock.memory.copy = Copy;
+  bench_clock.memory.zero = Zero;
   bench_clock.agents = *backend->agents;
   bench_clock.agents.scan = Scan;
   bench_clock.agents.deposit = Deposit;
