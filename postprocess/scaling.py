@@ -2,7 +2,7 @@
 """How a run scales with the number of ranks: predicted from counted bytes, or measured in results.
 
 predict: asks `nashflow run CASE --dry-run --ranks N` for the bytes that a rank sends and holds, for every N,
-and makes seconds of them with figures of the hardware (one rank a GPU; the defaults are an H200's). It is the
+and makes seconds of them with figures of the hardware (one rank a GPU; the defaults are near an H100's). It is the
 forward sweep of the agents; the value equation sends value_ghosts bytes in each exchange besides.
   --weak    every rank brings --cells and --agents. The cells are one unit wide, the kernel and the noise of a
             step --kernel and --noise of them, and the crowd is spread evenly; --set comes last
@@ -70,7 +70,7 @@ def predict(said, way, args):
     ranks = int(said["ranks"])
     divisions = [int(d) for d in said["divisions"].split(" x ")]
     sent = {key: float(said[f"{way}.middle.{key}"]) for key in ("halo", "migration", "reduction", "gather")}
-    rate = args.agent_rate or (2e10 if len(divisions) > 2 else 3.3e10)
+    rate = args.agent_rate or (4e9 if len(divisions) > 2 else 6.5e9)
     speed = args.nvlink if ranks <= args.gpus_per_node else args.infiniband
     # A ring reduces in 2 (ranks - 1) pieces of 1/ranks; what is gathered goes to all others.
     bytes_ = sent["halo"] + sent["migration"] + 2 * (ranks - 1) / ranks * sent["reduction"]
@@ -208,8 +208,8 @@ def parse():
     p.add_argument("--kernel", type=float, default=2, help="bandwidth in cells, of --weak")
     p.add_argument("--noise", type=float, default=1, help="deviation of a step's noise in cells, of --weak")
     p.add_argument("--agent-rate", type=float, metavar="PER_SECOND", help="agent-steps/s of a GPU with deposit and "
-                   "density; by default 3.3e10 in 1D and 2D, 2e10 in 3D: derived for an H200 from its memory "
-                   "bandwidth and instruction counts, not measured")
+                   "density; by default 6.5e9 in 1D and 2D, as measured on an H100 in 2D, and 4e9 in 3D, "
+                   "not measured")
     p.add_argument("--nvlink", type=float, default=450, metavar="GB/S", help="one way, a GPU: half of the 900 "
                    "of NVIDIA's data sheet of the H200; used up to --gpus-per-node ranks")
     p.add_argument("--infiniband", type=float, default=50, metavar="GB/S", help="one way, a GPU: NDR, 400 Gbit/s, "
