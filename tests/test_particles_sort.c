@@ -126,20 +126,22 @@ static void IdsOfARangeBecomeAnArray(void **state) {
   MFG_OK(MFGGridDestroy(&grid));
 }
 
+static const MFGSweepLayout large = {.whole = {.dim = 2,
+                                               .cells = {256, 256, 1},
+                                               .count = {256, 256, 1},
+                                               .spacing = {1. / 256, 1. / 256, 1}},
+                                     .divisions = {1, 1, 1},
+                                     .agents = 1000000,
+                                     .steps = 50,
+                                     .shape = {.order = 8},
+                                     .deviation = 0.5 / 256};
+
 /* What decides: the size of the moments, here 18.9 MB, then the bytes over which noise spreads
  * agents, here 147 kB for each cell of its deviation after one step, against 2 MiB. */
 static void LargeFieldsAreSorted(void **state) {
   (void)state;
   const MFGBackend *backend;
-  MFGSweepLayout l = {.whole = {.dim = 2,
-                                .cells = {256, 256, 1},
-                                .count = {256, 256, 1},
-                                .spacing = {1. / 256, 1. / 256, 1}},
-                      .divisions = {1, 1, 1},
-                      .agents = 1000000,
-                      .steps = 50,
-                      .shape = {.order = 8},
-                      .deviation = 0.5 / 256};
+  MFGSweepLayout l = large;
   const int64_t plain = 2 * 1000000 * 2 * 8;
   MFG_OK(MFGBackendGet(PETSC_COMM_SELF, "cpu", &backend));
   assert_int_equal(MFGSweepSortEvery(&l, backend), 64);
@@ -167,15 +169,7 @@ static void LargeFieldsAreSorted(void **state) {
 static void WhereSortsDoNotPayThereIsOne(void **state) {
   (void)state;
   const MFGBackend *backend;
-  MFGSweepLayout l = {.whole = {.dim = 2,
-                                .cells = {256, 256, 1},
-                                .count = {256, 256, 1},
-                                .spacing = {1. / 256, 1. / 256, 1}},
-                      .divisions = {1, 1, 1},
-                      .agents = 1000000,
-                      .steps = 50,
-                      .shape = {.order = 8},
-                      .deviation = 0.5 / 256};
+  MFGSweepLayout l = large;
   MFG_OK(MFGTestBackend(PETSC_COMM_SELF, &backend));
   assert_true(backend->agents->sort && backend->agents->sort_pays == !MFGTestOnDevice());
   MFGAgentsOps agents = {.sort = backend->agents->sort, .sort_pays = PETSC_FALSE};
